@@ -1,0 +1,59 @@
+{
+  # One addon and four helper executables. Sources are globbed, so that a new file needs no edit here.
+  "variables": {
+    "warnings": ["-Wall", "-Wextra", "-Werror", "-Wno-missing-field-initializers"],
+    "hardening": ["-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", "-fvisibility=hidden"],
+    # ASAN=1 npm run build:native builds the executables with AddressSanitizer and UBSan.
+    "asan%": "<!(echo ${ASAN:-0})",
+  },
+  "target_defaults": {
+    "cflags_cc!": ["-std=gnu++17", "-std=gnu++20"],
+    "cflags_cc": ["-std=c++20", "<@(warnings)", "<@(hardening)"],
+    "include_dirs": ["native"],
+    "ldflags": ["-Wl,-z,relro,-z,now"],
+    "ldflags!": ["-rdynamic"],
+  },
+  "targets": [
+    {
+      "target_name": "pvecri",
+      "sources": ["<!@(ls native/addon/*.cc native/common/*.cc)"],
+      "dependencies": ["<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"],
+      "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_DEPRECATED"],
+      "libraries": ["<!@(pkg-config --libs lxc libseccomp)"],
+    },
+    {
+      "target_name": "pvecri-shim",
+      "type": "executable",
+      "sources": ["<!@(ls native/shim/*.cc native/common/*.cc)"],
+      "libraries": ["<!@(pkg-config --libs lxc)"],
+      "conditions": [["asan==1", {
+        "cflags_cc": ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"],
+        "ldflags": ["-fsanitize=address,undefined"],
+      }, {"cflags_cc": ["-fno-exceptions", "-fno-rtti"]}]],
+    },
+    {
+      "target_name": "pvecri-init",
+      "type": "executable",
+      "sources": ["<!@(ls native/init/*.cc native/common/*.cc)"],
+      "cflags_cc": ["-fno-exceptions", "-fno-rtti", "-Os"],
+      "ldflags": ["-static", "-s"],
+    },
+    {
+      "target_name": "pvecri-exec",
+      "type": "executable",
+      "sources": ["<!@(ls native/exec/*.cc native/common/*.cc)"],
+      "cflags_cc": ["-fno-exceptions", "-fno-rtti", "-Os"],
+      "ldflags": ["-static", "-s"],
+    },
+    {
+      "target_name": "pvecri-unpack",
+      "type": "executable",
+      "sources": ["<!@(ls native/unpack/*.cc native/common/*.cc)"],
+      "libraries": ["-larchive", "-lz", "-lzstd", "-lcrypto"],
+      "conditions": [["asan==1", {
+        "cflags_cc": ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"],
+        "ldflags": ["-fsanitize=address,undefined"],
+      }, {"cflags_cc": ["-fno-exceptions", "-fno-rtti"]}]],
+    },
+  ],
+}

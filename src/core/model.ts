@@ -1,0 +1,222 @@
+/**
+ * The objects of the runtime as they are stored and passed between layers.
+ *
+ * Maps are arrays of pairs: order and bytes of labels and annotations must come back exactly, and a
+ * key such as `__proto__` must be harmless. Times are nanoseconds since the epoch as decimal strings,
+ * because JSON has no 64-bit integer.
+ */
+import type { ContainerId, ImageId, SandboxId } from './ids.js';
+
+export type Pairs = [key: string, value: string][];
+
+export type NamespaceMode = 'pod' | 'container' | 'node' | 'target';
+
+export interface NamespaceModes {
+  network: 'pod' | 'node';
+  pid: NamespaceMode;
+  ipc: 'pod' | 'node';
+  /** Container id whose PID namespace is joined when pid is 'target'. */
+  targetId: string;
+}
+
+export interface SandboxMetadata {
+  name: string;
+  uid: string;
+  namespace: string;
+  attempt: number;
+}
+
+export interface ContainerMetadata {
+  name: string;
+  attempt: number;
+}
+
+export interface DnsConfig {
+  servers: string[];
+  searches: string[];
+  options: string[];
+}
+
+export interface PortMapping {
+  protocol: 'tcp' | 'udp' | 'sctp';
+  containerPort: number;
+  hostPort: number;
+  hostIp: string;
+}
+
+/**
+ * A pod sandbox. `phase` is 'creating' from before the first side effect until everything stands, so
+ * that a start of the agent can undo a half-made one; 'stopping' from before the first step of a stop.
+ * Readiness is not stored: it is 'ready' here, pinned namespaces on the host, and the same boot.
+ */
+export interface SandboxRecord {
+  version: 1;
+  id: SandboxId;
+  phase: 'creating' | 'ready' | 'stopping' | 'stopped';
+  createdAt: string;
+  /** /proc/sys/kernel/random/boot_id at creation. */
+  bootId: string;
+  metadata: SandboxMetadata;
+  hostname: string;
+  logDirectory: string;
+  dns: DnsConfig | null;
+  portMappings: PortMapping[];
+  labels: Pairs;
+  annotations: Pairs;
+  /** cgroup of the pod, absolute from the cgroup v2 root, e.g. `/kubepods/burstable/pod123`. */
+  cgroup: string;
+  /** True when the agent made the pod's cgroup and must remove it; the kubelet's are the kubelet's. */
+  ownsCgroup: boolean;
+  namespaces: NamespaceModes;
+  sysctls: Pairs;
+  privileged: boolean;
+  runtimeHandler: string;
+  /** Addresses, first is the primary one; empty for the host's network. */
+  ips: string[];
+}
+
+export interface BindMount {
+  source: string;
+  target: string;
+  readonly: boolean;
+  recursiveReadonly: boolean;
+  propagation: 'private' | 'slave' | 'shared';
+}
+
+/** What the held init and the exec helper do to become the payload's process. */
+export interface ProcessSpec {
+  argv: string[];
+  /** `KEY=value`, any byte but NUL. */
+  env: string[];
+  cwd: string;
+  uid: number;
+  gid: number;
+  supplementalGroups: number[];
+  /** Linux capability numbers: bounding, permitted and effective set. Inheritable stays empty. */
+  capabilities: number[];
+  noNewPrivileges: boolean;
+  /** Compiled BPF program (struct sock_filter[]), or null for unconfined. */
+  seccomp: Uint8Array | null;
+  /** AppArmor profile name to exec under, or null to keep the helper's label. */
+  apparmorProfile: string | null;
+  /** null keeps what the agent has. */
+  oomScoreAdj: number | null;
+  tty: boolean;
+}
+
+/** Everything the shim needs to build one container. Paths are absolute paths on the host. */
+export interface ContainerSpec {
+  id: ContainerId;
+  /** Persistent folder, exists: the shim writes `started` and `exit` here. */
+  directory: string;
+  /** Volatile folder, exists: control socket `shim.sock`, generated `config`, `shim.log`. */
+  runDirectory: string;
+  cgroup: ContainerCgroup;
+  /** nsfs path to join, 'host' to stay in the host's, 'new' for one of the container's own. */
+  namespaces: { network: string; ipc: string; uts: string; pid: string };
+  readonlyRootfs: boolean;
+  privileged: boolean;
+  mounts: BindMount[];
+  /** Paths in the container covered by an empty read-only tmpfs or /dev/null when they exist. */
+  maskedPaths: string[];
+  /** Paths in the container made read-only when they exist. */
+  readonlyPaths: string[];
+  process: ProcessSpec;
+  /** Keep a stdin pipe open for attach; otherwise the payload reads /dev/null. */
+  stdin: boolean;
+  stdinOnce: boolean;
+  /** Absolute log file path, or '' for no log. */
+  logPath: string;
+}
+
+/** Folders in the cgroup v2 hierarchy, absolute from its root. */
+export interface ContainerCgroup {
+  /** Made and limited by the agent; liblxc makes only `<outer>/lxc` below. */
+  outer: string;
+  /** Made by liblxc for its monitor: one per container. */
+  monitor: string;
+  /** Where liblxc parks itself while it removes the others; one per agent is enough. */
+  pivot: string;
+  /** Holds the shim; made by the agent. */
+  shim: string;
+}
+
+/** How a container ended; written by the shim, fsynced and renamed into place. */
+export interface ExitRecord {
+  /** Exit code, or 128 + signal. */
+  exitCode: number;
+  /** Signal that ended it, 0 for none. */
+  signal: number;
+  /** Nanoseconds since the epoch; 0n when the payload never started. */
+  startedAt: bigint;
+  finishedAt: bigint;
+  oomKilled: boolean;
+  /** Why it never ran or ended oddly, '' otherwise. */
+  message: string;
+}
+
+export interface MountStatus {
+  containerPath: string;
+  hostPath: string;
+  readonly: boolean;
+  recursiveReadonly: boolean;
+  propagation: 'private' | 'slave' | 'shared';
+}
+
+/** A container's immutable description. Its state is derived from the shim and the exit record. */
+export interface ContainerRecord {
+  version: 1;
+  id: ContainerId;
+  sandboxId: SandboxId;
+  phase: 'creating' | 'created';
+  createdAt: string;
+  bootId: string;
+  metadata: ContainerMetadata;
+  /** The image as the caller named it, and what it resolved to. */
+  image: string;
+  imageId: ImageId;
+  imageRef: string;
+  labels: Pairs;
+  annotations: Pairs;
+  logPath: string;
+  mounts: MountStatus[];
+  cgroup: ContainerCgroup;
+  /** Resolved identity, as ContainerStatus.user reports it. */
+  user: { uid: number; gid: number; supplementalGroups: number[] };
+  stopSignal: number;
+  /** What an exec inherits from the container's own process; argv and tty are the exec's. */
+  process: Omit<ProcessSpec, 'seccomp' | 'tty'>;
+  seccompProfile: 'runtime-default' | 'unconfined';
+  stdin: boolean;
+  stdinOnce: boolean;
+  tty: boolean;
+}
+
+export type ContainerState = 'created' | 'running' | 'exited' | 'unknown';
+
+/** An image that is complete on disk. */
+export interface ImageRecord {
+  version: 1;
+  id: ImageId;
+  /** `registry/repository:tag`, fully qualified. */
+  repoTags: string[];
+  /** `registry/repository@sha256:…`, fully qualified. */
+  repoDigests: string[];
+  /** Bytes on the wire: config and compressed layers. Always above zero. */
+  size: number;
+  /** diff_ids, bottom layer first. */
+  layers: string[];
+  config: ImageConfig;
+}
+
+/** The part of an OCI image config that a runtime acts on. Hostile input: validated on the way in. */
+export interface ImageConfig {
+  user: string;
+  env: string[];
+  entrypoint: string[];
+  cmd: string[];
+  workingDir: string;
+  volumes: string[];
+  stopSignal: string;
+  labels: Pairs;
+}

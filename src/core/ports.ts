@@ -1,0 +1,211 @@
+/**
+ * What the verbs of runtime/ need from the world. Each port has its real implementation in the
+ * adapter named beside it, and a fake in test/fakes for the verbs' unit tests.
+ */
+import type { ContainerId, ImageId, SandboxId } from './ids.js';
+import type {
+  ContainerRecord,
+  ContainerSpec,
+  ExitRecord,
+  ImageRecord,
+  Pairs,
+  PortMapping,
+  ProcessSpec,
+  SandboxMetadata,
+  SandboxRecord,
+} from './model.js';
+
+/** An open file descriptor that the receiver owns and must close. */
+export type OwnedFd = number;
+
+/** store/: records on disk, one file per object, atomic and fsynced. */
+export interface StateStore {
+  saveSandbox(record: SandboxRecord): Promise<void>;
+  removeSandbox(id: SandboxId): Promise<void>;
+  saveContainer(record: ContainerRecord): Promise<void>;
+  removeContainer(id: ContainerId): Promise<void>;
+  /** Everything readable; a file of an unknown newer version is reported and left as it is. */
+  load(): Promise<LoadedState>;
+}
+
+export interface LoadedState {
+  sandboxes: SandboxRecord[];
+  containers: ContainerRecord[];
+  unreadable: { path: string; reason: string }[];
+}
+
+/** network/namespaces: a pod's namespaces, pinned as bind-mounted nsfs files in one folder. */
+export interface NamespaceStore {
+  /**
+   * Makes the listed namespaces and pins each at `<folder of the sandbox>/<kind>`. A new network
+   * namespace has its loopback up. Undoes itself on failure.
+   */
+  pin(id: SandboxId, wanted: NamespaceRequest): Promise<void>;
+  /** Path of a pinned namespace. */
+  path(id: SandboxId, kind: 'net' | 'ipc' | 'uts'): string;
+  /** True when everything that `wanted` lists is pinned (a mounted nsfs, not just a file). */
+  isPinned(id: SandboxId, kinds: readonly ('net' | 'ipc' | 'uts')[]): Promise<boolean>;
+  /** Idempotent. */
+  unpin(id: SandboxId): Promise<void>;
+  /** Sandboxes that have a folder, for cleaning up after a crash. */
+  list(): Promise<SandboxId[]>;
+}
+
+export interface NamespaceRequest {
+  kinds: readonly ('net' | 'ipc' | 'uts')[];
+  /** Set in the new UTS namespace; ignored without 'uts'. */
+  hostname: string;
+  /** `net.*`, `kernel.*`, `fs.mqueue.*` of the new namespaces. */
+  sysctls: Pairs;
+}
+
+/** network/: pod networks by the host's CNI conflists. */
+export interface PodNetwork {
+  /** For Status' NetworkReady condition; reads what is in memory or cheap. */
+  status(): Promise<{ ready: boolean; reason: string; message: string }>;
+  /** ADD through the default conflist. Remembers itself on disk before the first plugin runs. */
+  attach(request: NetworkRequest): Promise<{ ips: string[] }>;
+  /** DEL with the configuration and result that ADD cached. Idempotent; OK without a namespace. */
+  detach(id: SandboxId): Promise<void>;
+  /** Sandboxes that have a cached attachment, for cleaning up after a crash. */
+  list(): Promise<SandboxId[]>;
+}
+
+export interface NetworkRequest {
+  id: SandboxId;
+  netnsPath: string;
+  metadata: SandboxMetadata;
+  portMappings: readonly PortMapping[];
+}
+
+/** storage/: a writable root filesystem over image layers. */
+export interface RootfsStorage {
+  /** Makes the container's writable layer. Undoes itself on failure. */
+  prepare(id: ContainerId, image: ImageRecord): Promise<void>;
+  /** A detached mount of the merged root: openat2 works on it, and the shim attaches it. */
+  mount(id: ContainerId, image: ImageRecord): Promise<OwnedFd>;
+  /** Bytes and inodes of the writable layer; may be some seconds old. */
+  usage(id: ContainerId): Promise<{ usedBytes: number; inodesUsed: number; timestamp: bigint }>;
+  /** Idempotent. */
+  remove(id: ContainerId): Promise<void>;
+  list(): Promise<ContainerId[]>;
+  /** Mount point of the filesystem that holds the layers, for FilesystemIdentifier. */
+  mountpoint(): string;
+}
+
+/** images/: complete images by name, tag, digest or id. */
+export interface ImageStore {
+  pull(reference: string, auth: RegistryAuth | null, options: PullOptions): Promise<ImageRecord>;
+  /** By id, unique id prefix of at least 8 digits, tag or digest reference; undefined when absent. */
+  find(reference: string): ImageRecord | undefined;
+  list(): ImageRecord[];
+  /** Removes the image with all its tags and digests, and every layer no other image needs. */
+  remove(id: ImageId): Promise<void>;
+  usage(): Promise<{ mountpoint: string; usedBytes: number; inodesUsed: number; timestamp: bigint }>;
+}
+
+export interface RegistryAuth {
+  username: string;
+  password: string;
+  /** base64 of `username:password`, when the two are empty. */
+  auth: string;
+  serverAddress: string;
+  identityToken: string;
+  registryToken: string;
+}
+
+export interface PullOptions {
+  signal?: AbortSignal;
+  onProgress?: (progress: PullProgress) => void;
+}
+
+export interface PullProgress {
+  stage: 'resolve' | 'download' | 'unpack' | 'done';
+  /** Digest of the layer, '' where the stage has none. */
+  layer: string;
+  doneBytes: number;
+  totalBytes: number;
+}
+
+/** lxc/: containers, each behind a shim that outlives the agent. */
+export interface ContainerEngine {
+  /**
+   * Spawns the shim and waits until the held init has set up and stands at the gate. The engine
+   * closes `rootfs`. On failure nothing is left: no process, no leaf cgroup, no socket.
+   */
+  create(spec: ContainerSpec, rootfs: OwnedFd): Promise<void>;
+  /** Opens the gate. Resolves when execve succeeded; a payload that cannot run is an error. */
+  start(id: ContainerId, runDirectory: string): Promise<{ startedAt: bigint; pid: number }>;
+  /** Sends a signal to the container's init; OK when it is gone already. */
+  signal(id: ContainerId, runDirectory: string, signal: number): Promise<void>;
+  reopenLog(id: ContainerId, runDirectory: string): Promise<void>;
+  /** What the shim or its records say; never guesses. */
+  inspect(id: ContainerId, directory: string, runDirectory: string): Promise<EngineState>;
+  /**
+   * Resolves once the shim has ended and its exit record can be read. May be called any time after
+   * create, also in a later life of the agent, also after the end.
+   */
+  waitForExit(id: ContainerId, directory: string, runDirectory: string): Promise<ExitRecord>;
+  /** Runs a command in a running container. */
+  exec(request: ExecRequest): Promise<ExecResult>;
+}
+
+export type EngineState =
+  | { state: 'created'; pid: number }
+  | { state: 'running'; pid: number; startedAt: bigint }
+  | { state: 'exited'; exit: ExitRecord }
+  /** Neither a live shim nor an exit record: the shim was killed or the host rebooted. */
+  | { state: 'lost' };
+
+export interface ExecRequest {
+  id: ContainerId;
+  runDirectory: string;
+  /** The container's outer cgroup; the helper enters a child of its own below it. */
+  cgroup: string;
+  process: ProcessSpec;
+  /** 0 for no limit. At the end of it the command's whole tree is killed, the container is not. */
+  timeoutMs: number;
+  /** Each of stdout and stderr is cut here; what comes after is read and thrown away. */
+  maxOutputBytes: number;
+  signal?: AbortSignal;
+}
+
+export interface ExecResult {
+  exitCode: number;
+  stdout: Uint8Array;
+  stderr: Uint8Array;
+}
+
+/** cgroup/: the part of the cgroup v2 hierarchy that pods live in. */
+export interface CgroupTree {
+  /** Controllers a pod's cgroup can use here; empty on a hybrid host. */
+  readonly controllers: ReadonlySet<string>;
+  /** Makes a folder and its parents, with all usable controllers enabled down to its parent. */
+  make(path: string): Promise<void>;
+  /** Kills every process below and waits until it is empty. OK when it is not there. */
+  kill(path: string): Promise<void>;
+  /** Removes a folder with everything below; kills nothing. OK when it is not there. */
+  remove(path: string): Promise<void>;
+  /** Folders directly below, [] when it is not there. */
+  children(path: string): Promise<string[]>;
+  /** Starts to include a cgroup in `stats`, under a name. */
+  watch(name: string, path: string): void;
+  unwatch(name: string): void;
+  /** One sweep over every watched cgroup; absent figures are undefined. */
+  stats(): Promise<ReadonlyMap<string, CgroupStats>>;
+}
+
+export interface CgroupStats {
+  /** When this cgroup was read, nanoseconds since the epoch. */
+  timestamp: bigint;
+  cpuUsageMicros?: number;
+  memoryBytes?: number;
+  inactiveFileBytes?: number;
+  anonBytes?: number;
+  pageFaults?: number;
+  majorPageFaults?: number;
+  swapBytes?: number;
+  /** undefined for no limit. */
+  memoryLimitBytes?: number;
+  pids?: number;
+}

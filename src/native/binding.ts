@@ -1,0 +1,126 @@
+/** The whole native surface, and the one place that loads the addon. */
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+
+/** Descriptors are plain numbers; whoever is given one closes it (fs.closeSync). All are close-on-exec. */
+export interface NativeAddon {
+  /**
+   * Starts a program by clone3(CLONE_VM|CLONE_VFORK|CLONE_PIDFD[|CLONE_INTO_CGROUP]): no fork of Node.
+   * The child gets default signal dispositions, an empty mask, a session of its own, exactly the
+   * descriptors listed, and nothing else. Throws {code, errno, syscall} when the program can't run.
+   */
+  spawn(options: SpawnOptions): { pid: number; pidfd: number };
+  ExitWatcher: new (onExit: (token: number, status: ExitStatus | null) => void) => ExitWatcher;
+  CgroupSweeper: new () => CgroupSweeper;
+
+  pidfdOpen(pid: number): number;
+  /** Throws ESRCH when the process is gone. */
+  pidfdSignal(pidfd: number, signal: number): void;
+  pipe(): { read: number; write: number };
+  /** A sealed, read-only memory file positioned at its start. */
+  memfd(name: string, content: Uint8Array): number;
+  /** SO_PEERCRED of a connected unix socket. */
+  peerCredentials(fd: number): { pid: number; uid: number; gid: number };
+
+  /** Makes namespaces on a thread of its own and binds them to the given (existing, empty) files. */
+  pinNamespaces(options: PinOptions): Promise<void>;
+  /** True when the path is a mounted namespace. False when it does not exist. */
+  isNamespace(path: string): boolean;
+  /** umount2(MNT_DETACH | UMOUNT_NOFOLLOW). False when nothing was mounted there. */
+  unmount(path: string): boolean;
+  /** A detached overlay mount; `lower` is top layer first. */
+  mountOverlay(options: { lower: string[]; upper: string; work: string }): number;
+  /**
+   * Reads a regular file below a root by openat2(RESOLVE_IN_ROOT), at most maxBytes of it; null when
+   * it does not exist. Anything but a regular file throws EINVAL, without opening it for reading.
+   */
+  readFileInRoot(rootFd: number, path: string, maxBytes: number): Uint8Array | null;
+
+  /** Compiles a filter for this machine with libseccomp; the bytes are struct sock_filter[]. */
+  compileSeccomp(profile: SeccompProfile): Uint8Array;
+  /** sd_notify without a spawn. False when NOTIFY_SOCKET is not set. */
+  notify(message: string): boolean;
+  /** Version of the liblxc that is loaded. */
+  lxcVersion(): string;
+  /** Command-socket calls for containers not our own (Proxmox CTs), on own threads with a time limit. */
+  lxcState(lxcpath: string, name: string): Promise<{ state: string; initPid: number }>;
+  lxcFreeze(lxcpath: string, name: string, freeze: boolean): Promise<void>;
+}
+
+export interface SpawnOptions {
+  file: string;
+  /** argv[0] included. */
+  argv: string[];
+  /** `KEY=value`; nothing is inherited. */
+  env: string[];
+  /** fds[i] becomes descriptor i of the child; -1 stands for /dev/null. At least three. */
+  fds: number[];
+  cwd?: string;
+  /** Descriptor of a cgroup v2 folder to start in. */
+  cgroupFd?: number;
+}
+
+/** One of the two is null. The whole is null for a process that is not our child. */
+export interface ExitStatus {
+  code: number | null;
+  signal: number | null;
+}
+
+/** One epoll thread for all processes. */
+export interface ExitWatcher {
+  /** Reports once and reaps the process when it is our child. Duplicates the descriptor. */
+  add(pidfd: number, token: number): void;
+  /** No report after this. */
+  remove(token: number): void;
+  /** Idempotent. */
+  close(): void;
+}
+
+export interface CgroupSweeper {
+  /** `path` is an absolute folder in the cgroup v2 mount. Descriptors are opened once and kept. */
+  add(token: number, path: string): void;
+  remove(token: number): void;
+  /**
+   * Reads every cgroup on a worker thread. Rows of SWEEP_FIELDS doubles: token, milliseconds since the
+   * epoch, then the figures; NaN for what the kernel does not tell here. A removed cgroup has no row.
+   */
+  sweep(): Promise<Float64Array>;
+  close(): void;
+}
+
+/** Columns of a sweep row, in order. */
+export const SWEEP_FIELDS = [
+  'token',
+  'timestampMs',
+  'cpuUsageMicros',
+  'memoryBytes',
+  'inactiveFileBytes',
+  'anonBytes',
+  'pageFaults',
+  'majorPageFaults',
+  'swapBytes',
+  'memoryLimitBytes',
+  'pids',
+] as const;
+
+export interface PinOptions {
+  net?: string;
+  ipc?: string;
+  uts?: string;
+  hostname?: string;
+  sysctls?: [key: string, value: string][];
+}
+
+export interface SeccompProfile {
+  /** errno a call gets that no rule allows. */
+  defaultErrno: number;
+  rules: SeccompRule[];
+}
+
+/** Names this kernel's libseccomp does not know are skipped. All `args` of a rule must hold (AND). */
+export interface SeccompRule {
+  names: string[];
+  action: 'allow' | 'errno';
+  errno?: number;
+  args?: { index: number; op: 'eq' | 'ne' | 'lt' | 'le' | 'gt' | 'ge' | 'masked-eq'; value: bigint; mask?: bigint }[];
+}
