@@ -17,9 +17,11 @@ import { KeyValue } from "./value.js";
 /** Containers: what the caller wants, what became of it, and the calls between the two. */
 
 export const ContainerState = {
+  /** CONTAINER_CREATED - Everything stands, the process waits. */
   CONTAINER_CREATED: 0,
   CONTAINER_RUNNING: 1,
   CONTAINER_EXITED: 2,
+  /** CONTAINER_UNKNOWN - Neither a living process nor a record of its end. */
   CONTAINER_UNKNOWN: 3,
   UNRECOGNIZED: -1,
 } as const;
@@ -34,8 +36,10 @@ export namespace ContainerState {
   export type UNRECOGNIZED = typeof ContainerState.UNRECOGNIZED;
 }
 
+/** Identity of a container to people, unique in its sandbox. */
 export interface ContainerMetadata {
   name: string;
+  /** How often the kubelet has started it anew. */
   attempt: number;
 }
 
@@ -51,22 +55,41 @@ export interface WindowsContainerConfig {
 
 export interface ContainerConfig {
   metadata: ContainerMetadata | undefined;
-  image: ImageSpec | undefined;
+  image:
+    | ImageSpec
+    | undefined;
+  /**
+   * Takes the place of the image's entrypoint. When it is given, the image's cmd does not count
+   * either.
+   */
   command: string[];
+  /** Takes the place of the image's cmd. */
   args: string[];
+  /** Empty for the image's. */
   workingDir: string;
+  /** Added to the image's; of two with one name the caller's wins. */
   envs: KeyValue[];
   mounts: Mount[];
   devices: Device[];
+  /** Matched by filters, and returned byte for byte. */
   labels: Map<string, string>;
+  /**
+   * Returned byte for byte: the kubelet keeps a hash in one and restarts the container if it is
+   * lost.
+   */
   annotations: Map<string, string>;
+  /** Relative to the sandbox's log_directory. */
   logPath: string;
+  /** Keep stdin open for attach; otherwise the process reads an end of file. */
   stdin: boolean;
+  /** Close stdin when the first attach ends. */
   stdinOnce: boolean;
+  /** One terminal in place of the three streams; stdout and stderr become one. */
   tty: boolean;
   linux: LinuxContainerConfig | undefined;
   windows: WindowsContainerConfig | undefined;
   CDIDevices: CDIDevice[];
+  /** RUNTIME_DEFAULT leaves it to the image. */
   stopSignal: Signal;
 }
 
@@ -82,7 +105,10 @@ export interface ContainerConfig_AnnotationsEntry {
 
 export interface CreateContainerRequest {
   podSandboxId: string;
-  config: ContainerConfig | undefined;
+  config:
+    | ContainerConfig
+    | undefined;
+  /** The same as in RunPodSandbox. */
   sandboxConfig: PodSandboxConfig | undefined;
 }
 
@@ -99,6 +125,10 @@ export interface StartContainerResponse {
 
 export interface StopContainerRequest {
   containerId: string;
+  /**
+   * Seconds between the stop signal and SIGKILL. Zero or less kills at once. A later call may
+   * shorten it.
+   */
   timeout: bigint;
 }
 
@@ -116,10 +146,12 @@ export interface ContainerStateValue {
   state: ContainerState;
 }
 
+/** Fields that are given must all match. */
 export interface ContainerFilter {
   id: string;
   state: ContainerStateValue | undefined;
   podSandboxId: string;
+  /** Every pair must be among the labels. */
   labelSelector: Map<string, string>;
 }
 
@@ -131,13 +163,21 @@ export interface ContainerFilter_LabelSelectorEntry {
 export interface Container {
   id: string;
   podSandboxId: string;
-  metadata: ContainerMetadata | undefined;
-  image: ImageSpec | undefined;
+  metadata:
+    | ContainerMetadata
+    | undefined;
+  /** As it was in the ContainerConfig. The kubelet drops an entry without it. */
+  image:
+    | ImageSpec
+    | undefined;
+  /** The digest reference, or the id where there is none. */
   imageRef: string;
   state: ContainerState;
+  /** Nanoseconds since the epoch. */
   createdAt: bigint;
   labels: Map<string, string>;
   annotations: Map<string, string>;
+  /** The Image.id. */
   imageId: string;
 }
 
@@ -164,9 +204,11 @@ export interface StreamContainersRequest {
 }
 
 export interface StreamContainersResponse {
+  /** At least one in each message, none twice in a stream. */
   containers: Container[];
 }
 
+/** What the first process was started with, resolved to numbers. */
 export interface LinuxContainerUser {
   uid: bigint;
   gid: bigint;
@@ -181,21 +223,33 @@ export interface ContainerStatus {
   id: string;
   metadata: ContainerMetadata | undefined;
   state: ContainerState;
+  /** Nanoseconds since the epoch, and so are the next two. Zero for what has not happened. */
   createdAt: bigint;
   startedAt: bigint;
   finishedAt: bigint;
+  /** 128 + signal when a signal ended it. */
   exitCode: number;
-  image: ImageSpec | undefined;
+  image:
+    | ImageSpec
+    | undefined;
+  /** Must not be empty. */
   imageRef: string;
+  /** One word in CamelCase. The kubelet acts on exactly `OOMKilled`. */
   reason: string;
+  /** For people. */
   message: string;
   labels: Map<string, string>;
   annotations: Map<string, string>;
+  /** The kubelet finds the termination message by the mount's container_path. */
   mounts: Mount[];
+  /** Absolute. */
   logPath: string;
   resources: ContainerResources | undefined;
   imageId: string;
-  user: ContainerUser | undefined;
+  user:
+    | ContainerUser
+    | undefined;
+  /** In force, after the image has been asked. */
   stopSignal: Signal;
 }
 
@@ -215,7 +269,10 @@ export interface ContainerStatusRequest {
 }
 
 export interface ContainerStatusResponse {
-  status: ContainerStatus | undefined;
+  status:
+    | ContainerStatus
+    | undefined;
+  /** Only with verbose; values are JSON. */
   info: Map<string, string>;
 }
 
@@ -224,6 +281,7 @@ export interface ContainerStatusResponse_InfoEntry {
   value: string;
 }
 
+/** Sent after the kubelet has renamed the log file. A call that fails must not leave a new file. */
 export interface ReopenContainerLogRequest {
   containerId: string;
 }
@@ -233,7 +291,9 @@ export interface ReopenContainerLogResponse {
 
 export interface CheckpointContainerRequest {
   containerId: string;
+  /** Archive to write. */
   location: string;
+  /** Seconds; 0 for the runtime's own. */
   timeout: bigint;
 }
 

@@ -33,9 +33,12 @@ export interface GetEventsRequest {
 }
 
 export interface ContainerEventResponse {
+  /** For the end of a sandbox, the sandbox's id. */
   containerId: string;
   containerEventType: ContainerEventType;
+  /** Nanoseconds since the epoch. */
   createdAt: bigint;
+  /** The kubelet drops an event without it. */
   podSandboxStatus: PodSandboxStatus | undefined;
   containersStatuses: ContainerStatus[];
 }

@@ -11,16 +11,21 @@ import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 
 export interface ExecSyncRequest {
   containerId: string;
+  /** argv; no shell in between. */
   cmd: string[];
+  /** Seconds, then the command is killed and the call ends with DEADLINE_EXCEEDED. 0 for none. */
   timeout: bigint;
 }
 
+/** A command that fails is an answer, not an error. */
 export interface ExecSyncResponse {
   stdout: Buffer;
   stderr: Buffer;
+  /** 128 + signal when a signal ended it. */
   exitCode: number;
 }
 
+/** At least one of stdin, stdout and stderr; no stderr with tty. */
 export interface ExecRequest {
   containerId: string;
   cmd: string[];
@@ -31,27 +36,32 @@ export interface ExecRequest {
 }
 
 export interface ExecResponse {
+  /** Absolute, with its scheme; good for one connection, soon. */
   url: string;
 }
 
 export interface AttachRequest {
   containerId: string;
   stdin: boolean;
+  /** Must be what the container was made with. */
   tty: boolean;
   stdout: boolean;
   stderr: boolean;
 }
 
 export interface AttachResponse {
+  /** Absolute, with its scheme; good for one connection, soon. */
   url: string;
 }
 
 export interface PortForwardRequest {
   podSandboxId: string;
+  /** For callers that name ports ahead; others name them on the connection. */
   port: number[];
 }
 
 export interface PortForwardResponse {
+  /** Absolute, with its scheme; good for one connection, soon. */
   url: string;
 }
 

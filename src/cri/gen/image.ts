@@ -10,11 +10,17 @@ import { Int64Value } from "./value.js";
 
 /** An image, how it is named and filtered, and the credentials of its registry. */
 
+/** How a caller names an image. */
 export interface ImageSpec {
+  /** A reference, or in CreateContainer the id that ImageStatus or PullImage returned. */
   image: string;
+  /** Hints of the caller; they must not change which image it is. */
   annotations: Map<string, string>;
+  /** As the pod's author wrote it. Shown to people, never resolved. */
   userSpecifiedImage: string;
+  /** For hosts that keep images per handler. */
   runtimeHandler: string;
+  /** Digest reference that the image resolved to. */
   imageRef: string;
 }
 
@@ -24,26 +30,43 @@ export interface ImageSpec_AnnotationsEntry {
 }
 
 export interface Image {
+  /**
+   * The same string wherever an image has an id: pull, status, list and every container made from
+   * it. Image garbage collection compares them.
+   */
   id: string;
   repoTags: string[];
   repoDigests: string[];
+  /** Bytes. Must not be zero: the kubelet takes an image without a size for a broken answer. */
   size: bigint;
-  uid: Int64Value | undefined;
+  /** The image's user when it is a number; then username is empty. Decides runAsNonRoot. */
+  uid:
+    | Int64Value
+    | undefined;
+  /** The image's user when it is a name. */
   username: string;
-  spec: ImageSpec | undefined;
+  spec:
+    | ImageSpec
+    | undefined;
+  /** Exempt from the kubelet's garbage collection. */
   pinned: boolean;
 }
 
 export interface ImageFilter {
+  /** Only image.image counts. Empty means every image. */
   image: ImageSpec | undefined;
 }
 
+/** One credential. Either username and password, or auth, or one of the tokens. */
 export interface AuthConfig {
   username: string;
   password: string;
+  /** base64 of `username:password`. */
   auth: string;
   serverAddress: string;
+  /** To be exchanged at the registry's token server. */
   identityToken: string;
+  /** A bearer token, sent as it is. */
   registryToken: string;
 }
 

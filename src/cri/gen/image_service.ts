@@ -39,6 +39,7 @@ export interface StreamImagesRequest {
 }
 
 export interface StreamImagesResponse {
+  /** At least one in each message, none twice in a stream. */
   images: Image[];
 }
 
@@ -48,7 +49,11 @@ export interface ImageStatusRequest {
 }
 
 export interface ImageStatusResponse {
-  image: Image | undefined;
+  /** Absent when there is no such image; that is not an error. */
+  image:
+    | Image
+    | undefined;
+  /** Only with verbose; values are JSON. */
   info: Map<string, string>;
 }
 
@@ -58,12 +63,16 @@ export interface ImageStatusResponse_InfoEntry {
 }
 
 export interface PullImageRequest {
-  image: ImageSpec | undefined;
+  image:
+    | ImageSpec
+    | undefined;
+  /** One credential per call; the kubelet tries one after the other. */
   auth: AuthConfig | undefined;
   sandboxConfig: PodSandboxConfig | undefined;
 }
 
 export interface PullImageResponse {
+  /** The Image.id. Must not be empty. */
   imageRef: string;
 }
 
@@ -78,7 +87,9 @@ export interface ImageFsInfoRequest {
 }
 
 export interface ImageFsInfoResponse {
+  /** The kubelet reads the first one, and its used_bytes without a check. */
   imageFilesystems: FilesystemUsage[];
+  /** Where writable layers lie; the same as above unless they are apart. */
   containerFilesystems: FilesystemUsage[];
 }
 
@@ -870,6 +881,7 @@ export const ImageFsInfoResponse: MessageFns<ImageFsInfoResponse> = {
   },
 };
 
+/** Calls the kubelet makes at its image endpoint, by default the same socket. */
 export type ImageServiceService = typeof ImageServiceService;
 export const ImageServiceService = {
   listImages: {
@@ -881,6 +893,7 @@ export const ImageServiceService = {
     responseSerialize: (value: ListImagesResponse): Buffer => Buffer.from(ListImagesResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListImagesResponse => ListImagesResponse.decode(value),
   },
+  /** ListImages without the limit on a message's size (Kubernetes 1.36, alpha). */
   streamImages: {
     path: "/runtime.v1.ImageService/StreamImages" as const,
     requestStream: false as const,
@@ -909,6 +922,7 @@ export const ImageServiceService = {
     responseSerialize: (value: PullImageResponse): Buffer => Buffer.from(PullImageResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): PullImageResponse => PullImageResponse.decode(value),
   },
+  /** Takes all tags and digests of the image with it. An absent image is a success. */
   removeImage: {
     path: "/runtime.v1.ImageService/RemoveImage" as const,
     requestStream: false as const,
@@ -918,6 +932,7 @@ export const ImageServiceService = {
     responseSerialize: (value: RemoveImageResponse): Buffer => Buffer.from(RemoveImageResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RemoveImageResponse => RemoveImageResponse.decode(value),
   },
+  /** Also the kubelet's test whether the endpoint is alive. */
   imageFsInfo: {
     path: "/runtime.v1.ImageService/ImageFsInfo" as const,
     requestStream: false as const,
@@ -931,10 +946,13 @@ export const ImageServiceService = {
 
 export interface ImageServiceServer extends UntypedServiceImplementation {
   listImages: handleUnaryCall<ListImagesRequest, ListImagesResponse>;
+  /** ListImages without the limit on a message's size (Kubernetes 1.36, alpha). */
   streamImages: handleServerStreamingCall<StreamImagesRequest, StreamImagesResponse>;
   imageStatus: handleUnaryCall<ImageStatusRequest, ImageStatusResponse>;
   pullImage: handleUnaryCall<PullImageRequest, PullImageResponse>;
+  /** Takes all tags and digests of the image with it. An absent image is a success. */
   removeImage: handleUnaryCall<RemoveImageRequest, RemoveImageResponse>;
+  /** Also the kubelet's test whether the endpoint is alive. */
   imageFsInfo: handleUnaryCall<ImageFsInfoRequest, ImageFsInfoResponse>;
 }
 
@@ -954,6 +972,7 @@ export interface ImageServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListImagesResponse) => void,
   ): ClientUnaryCall;
+  /** ListImages without the limit on a message's size (Kubernetes 1.36, alpha). */
   streamImages(
     request: StreamImagesRequest,
     options?: Partial<CallOptions>,
@@ -993,6 +1012,7 @@ export interface ImageServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PullImageResponse) => void,
   ): ClientUnaryCall;
+  /** Takes all tags and digests of the image with it. An absent image is a success. */
   removeImage(
     request: RemoveImageRequest,
     callback: (error: ServiceError | null, response: RemoveImageResponse) => void,
@@ -1008,6 +1028,7 @@ export interface ImageServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RemoveImageResponse) => void,
   ): ClientUnaryCall;
+  /** Also the kubelet's test whether the endpoint is alive. */
   imageFsInfo(
     request: ImageFsInfoRequest,
     callback: (error: ServiceError | null, response: ImageFsInfoResponse) => void,

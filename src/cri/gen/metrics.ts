@@ -20,16 +20,20 @@ export namespace MetricType {
   export type UNRECOGNIZED = typeof MetricType.UNRECOGNIZED;
 }
 
+/** Announced once; a metric whose name was not announced is dropped. */
 export interface MetricDescriptor {
   name: string;
   help: string;
+  /** In the order of each metric's label_values. */
   labelKeys: string[];
 }
 
 export interface Metric {
   name: string;
+  /** Nanoseconds since the epoch for a figure from a cache, 0 for one read just now. */
   timestamp: bigint;
   metricType: MetricType;
+  /** As many as the descriptor has label_keys. */
   labelValues: string[];
   value: UInt64Value | undefined;
 }

@@ -12,8 +12,11 @@ import { IDMapping } from "./namespace.js";
 /** What of the host is put into a container: mounts and devices. */
 
 export const MountPropagation = {
+  /** PROPAGATION_PRIVATE - rprivate: mounts made later pass in neither direction. */
   PROPAGATION_PRIVATE: 0,
+  /** PROPAGATION_HOST_TO_CONTAINER - rslave: the container sees what the host mounts later. */
   PROPAGATION_HOST_TO_CONTAINER: 1,
+  /** PROPAGATION_BIDIRECTIONAL - rshared: both directions, hence for privileged containers. */
   PROPAGATION_BIDIRECTIONAL: 2,
   UNRECOGNIZED: -1,
 } as const;
@@ -29,23 +32,36 @@ export namespace MountPropagation {
 
 export interface Mount {
   containerPath: string;
+  /**
+   * Symbolic links are followed on the host. A path that is not there is an error. Empty with
+   * image.
+   */
   hostPath: string;
   readonly: boolean;
+  /** Without meaning where SELinux is off. */
   selinuxRelabel: boolean;
   propagation: MountPropagation;
+  /** For an id-mapped mount in a pod with a user namespace. */
   uidMappings: IDMapping[];
   gidMappings: IDMapping[];
+  /** Mounts below it read-only as well. Only with readonly and PROPAGATION_PRIVATE. */
   recursiveReadOnly: boolean;
-  image: ImageSpec | undefined;
+  /** Mounts an image's content read-only instead of a path of the host. */
+  image:
+    | ImageSpec
+    | undefined;
+  /** A folder in that image; an absent one is an error. */
   imageSubPath: string;
 }
 
 export interface Device {
   containerPath: string;
   hostPath: string;
+  /** Any of r, w and m (mknod). */
   permissions: string;
 }
 
+/** A device of the Container Device Interface, by its full name `vendor/class=name`. */
 export interface CDIDevice {
   name: string;
 }

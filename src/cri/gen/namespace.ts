@@ -9,7 +9,18 @@ import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 
 /** Which Linux namespaces a pod or container shares, and with whom. */
 
-export const NamespaceMode = { POD: 0, CONTAINER: 1, NODE: 2, TARGET: 3, UNRECOGNIZED: -1 } as const;
+/** Who else sees the namespace. */
+export const NamespaceMode = {
+  /** POD - Shared by all containers of the pod. Zero, so also what an absent field means. */
+  POD: 0,
+  /** CONTAINER - The container's own. */
+  CONTAINER: 1,
+  /** NODE - The host's. */
+  NODE: 2,
+  /** TARGET - That of the container in target_id; for PID only. */
+  TARGET: 3,
+  UNRECOGNIZED: -1,
+} as const;
 
 export type NamespaceMode = typeof NamespaceMode[keyof typeof NamespaceMode];
 
@@ -21,26 +32,38 @@ export namespace NamespaceMode {
   export type UNRECOGNIZED = typeof NamespaceMode.UNRECOGNIZED;
 }
 
+/** One range of ids, as a line of /proc/PID/uid_map. */
 export interface IDMapping {
   hostId: number;
   containerId: number;
+  /** How many ids, from the two first ones upward. */
   length: number;
 }
 
 export interface UserNamespace {
+  /** POD or NODE. */
   mode: NamespaceMode;
   uids: IDMapping[];
   gids: IDMapping[];
 }
 
 export interface NamespaceOption {
+  /**
+   * POD or NODE. The kubelet makes the sandbox anew when a status reports another mode than the
+   * pod's.
+   */
   network: NamespaceMode;
+  /** The kubelet sends CONTAINER for ordinary pods, POD with shareProcessNamespace. */
   pid: NamespaceMode;
+  /** POD or NODE. */
   ipc: NamespaceMode;
+  /** Container of the same pod whose namespace an ephemeral container joins. */
   targetId: string;
+  /** Absent means NODE in effect: callers from before user namespaces do not send it. */
   usernsOptions: UserNamespace | undefined;
 }
 
+/** What a sandbox really got, as its status reports it. */
 export interface Namespace {
   options: NamespaceOption | undefined;
 }

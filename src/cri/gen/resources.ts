@@ -9,16 +9,26 @@ import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 
 /** Resource limits, and the calls that change them while a pod runs. */
 
+/** Zero or empty means "not given" everywhere here. */
 export interface LinuxContainerResources {
+  /** Microseconds; the kernel's default is 100000. */
   cpuPeriod: bigint;
+  /** Microseconds of CPU time in each period, all cores together. */
   cpuQuota: bigint;
+  /** Relative weight on the scale of cgroup v1, 2 to 262144; to be converted to cpu.weight. */
   cpuShares: bigint;
+  /** Above it the OOM killer acts. */
   memoryLimitInBytes: bigint;
+  /** -1000 to 1000. Zero is a value here. */
   oomScoreAdj: bigint;
+  /** A list as in `0-2,5`. */
   cpusetCpus: string;
   cpusetMems: string;
+  /** The kubelet lists every page size of the node, those without a request as 0. */
   hugepageLimits: HugepageLimit[];
+  /** File names of cgroup v2 and what to write to them. */
   unified: Map<string, string>;
+  /** Memory and swap together, as cgroup v1 counts; memory.swap.max is the difference. */
   memorySwapLimitInBytes: bigint;
 }
 
@@ -28,13 +38,16 @@ export interface LinuxContainerResources_UnifiedEntry {
 }
 
 export interface HugepageLimit {
+  /** As in the names of the kernel's files: 2MB, 1GB. */
   pageSize: string;
+  /** Bytes. */
   limit: bigint;
 }
 
 export interface WindowsContainerResources {
   cpuShares: bigint;
   cpuCount: bigint;
+  /** Hundredths of a percent of the host. */
   cpuMaximum: bigint;
   memoryLimitInBytes: bigint;
   rootfsSizeInBytes: bigint;
@@ -46,15 +59,20 @@ export interface WindowsCpuGroupAffinity {
   cpuGroup: number;
 }
 
+/** What is in force now. The kubelet shows it as the pod's status and compares it when it resizes. */
 export interface ContainerResources {
   linux: LinuxContainerResources | undefined;
   windows: WindowsContainerResources | undefined;
 }
 
+/** All of it takes effect, or none and the call fails. */
 export interface UpdateContainerResourcesRequest {
   containerId: string;
   linux: LinuxContainerResources | undefined;
-  windows: WindowsContainerResources | undefined;
+  windows:
+    | WindowsContainerResources
+    | undefined;
+  /** For runtimes only; the kubelet sends none. */
   annotations: Map<string, string>;
 }
 
@@ -68,7 +86,11 @@ export interface UpdateContainerResourcesResponse {
 
 export interface UpdatePodSandboxResourcesRequest {
   podSandboxId: string;
-  overhead: LinuxContainerResources | undefined;
+  /** Of the sandbox itself. */
+  overhead:
+    | LinuxContainerResources
+    | undefined;
+  /** Sum over the containers. */
   resources: LinuxContainerResources | undefined;
 }
 

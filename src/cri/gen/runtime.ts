@@ -9,7 +9,13 @@ import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 
 /** The runtime as a whole: version, health, features, configuration. */
 
-export const CgroupDriver = { SYSTEMD: 0, CGROUPFS: 1, UNRECOGNIZED: -1 } as const;
+/** Who makes cgroups, and in which form their names travel. */
+export const CgroupDriver = {
+  /** SYSTEMD - Zero: a response whose linux is set but empty means systemd. */
+  SYSTEMD: 0,
+  CGROUPFS: 1,
+  UNRECOGNIZED: -1,
+} as const;
 
 export type CgroupDriver = typeof CgroupDriver[keyof typeof CgroupDriver];
 
@@ -20,19 +26,27 @@ export namespace CgroupDriver {
 }
 
 export interface VersionRequest {
+  /** Of the caller; informative. */
   version: string;
 }
 
+/** A kubelet that misses any of the four does not start. */
 export interface VersionResponse {
+  /** Of the kubelet's API: always 0.1.0. */
   version: string;
+  /** Becomes the scheme of container ids in Kubernetes: name://id. */
   runtimeName: string;
+  /** Dotted numbers. */
   runtimeVersion: string;
+  /** v1. */
   runtimeApiVersion: string;
 }
 
 export interface RuntimeCondition {
+  /** RuntimeReady and NetworkReady must both be there. */
   type: string;
   status: boolean;
+  /** One word in CamelCase. */
   reason: string;
   message: string;
 }
@@ -47,12 +61,14 @@ export interface RuntimeHandlerFeatures {
 }
 
 export interface RuntimeHandler {
+  /** Empty for the default handler, which must be listed to offer features. */
   name: string;
   features: RuntimeHandlerFeatures | undefined;
 }
 
 export interface RuntimeFeatures {
   supplementalGroupsPolicy: boolean;
+  /** A pod may have a user namespace and the host's network at once. */
   userNamespacesHostNetwork: boolean;
 }
 
@@ -61,7 +77,10 @@ export interface StatusRequest {
 }
 
 export interface StatusResponse {
-  status: RuntimeStatus | undefined;
+  status:
+    | RuntimeStatus
+    | undefined;
+  /** Only with verbose; values are JSON. */
   info: Map<string, string>;
   runtimeHandlers: RuntimeHandler[];
   features: RuntimeFeatures | undefined;
@@ -73,6 +92,7 @@ export interface StatusResponse_InfoEntry {
 }
 
 export interface NetworkConfig {
+  /** Ranges of this node's pods, separated by commas. */
   podCidr: string;
 }
 
@@ -80,6 +100,7 @@ export interface RuntimeConfig {
   networkConfig: NetworkConfig | undefined;
 }
 
+/** What the kubelet tells the runtime; RuntimeConfigRequest is the other way round. */
 export interface UpdateRuntimeConfigRequest {
   runtimeConfig: RuntimeConfig | undefined;
 }
@@ -94,6 +115,7 @@ export interface LinuxRuntimeConfiguration {
 export interface RuntimeConfigRequest {
 }
 
+/** Asked once, when the kubelet starts; must stay the same until it starts anew. */
 export interface RuntimeConfigResponse {
   linux: LinuxRuntimeConfiguration | undefined;
 }

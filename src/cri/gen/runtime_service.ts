@@ -105,8 +105,10 @@ import {
 
 /** The calls about pods, containers and the runtime itself. */
 
+/** Calls the kubelet makes at its runtime endpoint. */
 export type RuntimeServiceService = typeof RuntimeServiceService;
 export const RuntimeServiceService = {
+  /** The first call of every client. */
   version: {
     path: "/runtime.v1.RuntimeService/Version" as const,
     requestStream: false as const,
@@ -116,6 +118,10 @@ export const RuntimeServiceService = {
     responseSerialize: (value: VersionResponse): Buffer => Buffer.from(VersionResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): VersionResponse => VersionResponse.decode(value),
   },
+  /**
+   * Returns when the sandbox is ready and has its addresses. A repeat after the caller's timeout
+   * must not make a second one.
+   */
   runPodSandbox: {
     path: "/runtime.v1.RuntimeService/RunPodSandbox" as const,
     requestStream: false as const,
@@ -126,6 +132,7 @@ export const RuntimeServiceService = {
       Buffer.from(RunPodSandboxResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RunPodSandboxResponse => RunPodSandboxResponse.decode(value),
   },
+  /** Kills what runs and gives the network back. Succeeds also when that is done already. */
   stopPodSandbox: {
     path: "/runtime.v1.RuntimeService/StopPodSandbox" as const,
     requestStream: false as const,
@@ -137,6 +144,7 @@ export const RuntimeServiceService = {
       Buffer.from(StopPodSandboxResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StopPodSandboxResponse => StopPodSandboxResponse.decode(value),
   },
+  /** Removes containers too. An unknown sandbox is a success. */
   removePodSandbox: {
     path: "/runtime.v1.RuntimeService/RemovePodSandbox" as const,
     requestStream: false as const,
@@ -148,6 +156,7 @@ export const RuntimeServiceService = {
       Buffer.from(RemovePodSandboxResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RemovePodSandboxResponse => RemovePodSandboxResponse.decode(value),
   },
+  /** NOT_FOUND for an unknown sandbox. */
   podSandboxStatus: {
     path: "/runtime.v1.RuntimeService/PodSandboxStatus" as const,
     requestStream: false as const,
@@ -159,6 +168,7 @@ export const RuntimeServiceService = {
       Buffer.from(PodSandboxStatusResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): PodSandboxStatusResponse => PodSandboxStatusResponse.decode(value),
   },
+  /** The kubelet asks once a second. */
   listPodSandbox: {
     path: "/runtime.v1.RuntimeService/ListPodSandbox" as const,
     requestStream: false as const,
@@ -170,6 +180,10 @@ export const RuntimeServiceService = {
       Buffer.from(ListPodSandboxResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListPodSandboxResponse => ListPodSandboxResponse.decode(value),
   },
+  /**
+   * ListPodSandbox without the limit on a message's size (Kubernetes 1.36, alpha), and likewise
+   * every Stream* below.
+   */
   streamPodSandboxes: {
     path: "/runtime.v1.RuntimeService/StreamPodSandboxes" as const,
     requestStream: false as const,
@@ -192,6 +206,7 @@ export const RuntimeServiceService = {
       Buffer.from(CreateContainerResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CreateContainerResponse => CreateContainerResponse.decode(value),
   },
+  /** Fails when the program cannot be run. */
   startContainer: {
     path: "/runtime.v1.RuntimeService/StartContainer" as const,
     requestStream: false as const,
@@ -203,6 +218,7 @@ export const RuntimeServiceService = {
       Buffer.from(StartContainerResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StartContainerResponse => StartContainerResponse.decode(value),
   },
+  /** An unknown or stopped container is a success. */
   stopContainer: {
     path: "/runtime.v1.RuntimeService/StopContainer" as const,
     requestStream: false as const,
@@ -213,6 +229,7 @@ export const RuntimeServiceService = {
       Buffer.from(StopContainerResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StopContainerResponse => StopContainerResponse.decode(value),
   },
+  /** Kills it first. An unknown container is a success. */
   removeContainer: {
     path: "/runtime.v1.RuntimeService/RemoveContainer" as const,
     requestStream: false as const,
@@ -224,6 +241,7 @@ export const RuntimeServiceService = {
       Buffer.from(RemoveContainerResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RemoveContainerResponse => RemoveContainerResponse.decode(value),
   },
+  /** The kubelet asks once a second. */
   listContainers: {
     path: "/runtime.v1.RuntimeService/ListContainers" as const,
     requestStream: false as const,
@@ -246,6 +264,7 @@ export const RuntimeServiceService = {
       Buffer.from(StreamContainersResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StreamContainersResponse => StreamContainersResponse.decode(value),
   },
+  /** NOT_FOUND for an unknown container. */
   containerStatus: {
     path: "/runtime.v1.RuntimeService/ContainerStatus" as const,
     requestStream: false as const,
@@ -290,6 +309,7 @@ export const RuntimeServiceService = {
     responseSerialize: (value: ExecSyncResponse): Buffer => Buffer.from(ExecSyncResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ExecSyncResponse => ExecSyncResponse.decode(value),
   },
+  /** Exec, Attach and PortForward only prepare: the streams run over the returned URL. */
   exec: {
     path: "/runtime.v1.RuntimeService/Exec" as const,
     requestStream: false as const,
@@ -328,6 +348,7 @@ export const RuntimeServiceService = {
       Buffer.from(ContainerStatsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ContainerStatsResponse => ContainerStatsResponse.decode(value),
   },
+  /** Running containers alone. */
   listContainerStats: {
     path: "/runtime.v1.RuntimeService/ListContainerStats" as const,
     requestStream: false as const,
@@ -394,6 +415,7 @@ export const RuntimeServiceService = {
       Buffer.from(UpdateRuntimeConfigResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): UpdateRuntimeConfigResponse => UpdateRuntimeConfigResponse.decode(value),
   },
+  /** The kubelet asks every five seconds; 30 without an answer make the node not ready. */
   status: {
     path: "/runtime.v1.RuntimeService/Status" as const,
     requestStream: false as const,
@@ -414,6 +436,7 @@ export const RuntimeServiceService = {
       Buffer.from(CheckpointContainerResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CheckpointContainerResponse => CheckpointContainerResponse.decode(value),
   },
+  /** Never ends by itself. */
   getContainerEvents: {
     path: "/runtime.v1.RuntimeService/GetContainerEvents" as const,
     requestStream: false as const,
@@ -424,6 +447,7 @@ export const RuntimeServiceService = {
       Buffer.from(ContainerEventResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ContainerEventResponse => ContainerEventResponse.decode(value),
   },
+  /** The answer must not change while the runtime runs. */
   listMetricDescriptors: {
     path: "/runtime.v1.RuntimeService/ListMetricDescriptors" as const,
     requestStream: false as const,
@@ -468,6 +492,7 @@ export const RuntimeServiceService = {
       Buffer.from(RuntimeConfigResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RuntimeConfigResponse => RuntimeConfigResponse.decode(value),
   },
+  /** Before a resize of the pod's cgroup. Any error but UNIMPLEMENTED refuses the resize. */
   updatePodSandboxResources: {
     path: "/runtime.v1.RuntimeService/UpdatePodSandboxResources" as const,
     requestStream: false as const,
@@ -484,44 +509,69 @@ export const RuntimeServiceService = {
 } as const;
 
 export interface RuntimeServiceServer extends UntypedServiceImplementation {
+  /** The first call of every client. */
   version: handleUnaryCall<VersionRequest, VersionResponse>;
+  /**
+   * Returns when the sandbox is ready and has its addresses. A repeat after the caller's timeout
+   * must not make a second one.
+   */
   runPodSandbox: handleUnaryCall<RunPodSandboxRequest, RunPodSandboxResponse>;
+  /** Kills what runs and gives the network back. Succeeds also when that is done already. */
   stopPodSandbox: handleUnaryCall<StopPodSandboxRequest, StopPodSandboxResponse>;
+  /** Removes containers too. An unknown sandbox is a success. */
   removePodSandbox: handleUnaryCall<RemovePodSandboxRequest, RemovePodSandboxResponse>;
+  /** NOT_FOUND for an unknown sandbox. */
   podSandboxStatus: handleUnaryCall<PodSandboxStatusRequest, PodSandboxStatusResponse>;
+  /** The kubelet asks once a second. */
   listPodSandbox: handleUnaryCall<ListPodSandboxRequest, ListPodSandboxResponse>;
+  /**
+   * ListPodSandbox without the limit on a message's size (Kubernetes 1.36, alpha), and likewise
+   * every Stream* below.
+   */
   streamPodSandboxes: handleServerStreamingCall<StreamPodSandboxesRequest, StreamPodSandboxesResponse>;
   createContainer: handleUnaryCall<CreateContainerRequest, CreateContainerResponse>;
+  /** Fails when the program cannot be run. */
   startContainer: handleUnaryCall<StartContainerRequest, StartContainerResponse>;
+  /** An unknown or stopped container is a success. */
   stopContainer: handleUnaryCall<StopContainerRequest, StopContainerResponse>;
+  /** Kills it first. An unknown container is a success. */
   removeContainer: handleUnaryCall<RemoveContainerRequest, RemoveContainerResponse>;
+  /** The kubelet asks once a second. */
   listContainers: handleUnaryCall<ListContainersRequest, ListContainersResponse>;
   streamContainers: handleServerStreamingCall<StreamContainersRequest, StreamContainersResponse>;
+  /** NOT_FOUND for an unknown container. */
   containerStatus: handleUnaryCall<ContainerStatusRequest, ContainerStatusResponse>;
   updateContainerResources: handleUnaryCall<UpdateContainerResourcesRequest, UpdateContainerResourcesResponse>;
   reopenContainerLog: handleUnaryCall<ReopenContainerLogRequest, ReopenContainerLogResponse>;
   execSync: handleUnaryCall<ExecSyncRequest, ExecSyncResponse>;
+  /** Exec, Attach and PortForward only prepare: the streams run over the returned URL. */
   exec: handleUnaryCall<ExecRequest, ExecResponse>;
   attach: handleUnaryCall<AttachRequest, AttachResponse>;
   portForward: handleUnaryCall<PortForwardRequest, PortForwardResponse>;
   containerStats: handleUnaryCall<ContainerStatsRequest, ContainerStatsResponse>;
+  /** Running containers alone. */
   listContainerStats: handleUnaryCall<ListContainerStatsRequest, ListContainerStatsResponse>;
   streamContainerStats: handleServerStreamingCall<StreamContainerStatsRequest, StreamContainerStatsResponse>;
   podSandboxStats: handleUnaryCall<PodSandboxStatsRequest, PodSandboxStatsResponse>;
   listPodSandboxStats: handleUnaryCall<ListPodSandboxStatsRequest, ListPodSandboxStatsResponse>;
   streamPodSandboxStats: handleServerStreamingCall<StreamPodSandboxStatsRequest, StreamPodSandboxStatsResponse>;
   updateRuntimeConfig: handleUnaryCall<UpdateRuntimeConfigRequest, UpdateRuntimeConfigResponse>;
+  /** The kubelet asks every five seconds; 30 without an answer make the node not ready. */
   status: handleUnaryCall<StatusRequest, StatusResponse>;
   checkpointContainer: handleUnaryCall<CheckpointContainerRequest, CheckpointContainerResponse>;
+  /** Never ends by itself. */
   getContainerEvents: handleServerStreamingCall<GetEventsRequest, ContainerEventResponse>;
+  /** The answer must not change while the runtime runs. */
   listMetricDescriptors: handleUnaryCall<ListMetricDescriptorsRequest, ListMetricDescriptorsResponse>;
   listPodSandboxMetrics: handleUnaryCall<ListPodSandboxMetricsRequest, ListPodSandboxMetricsResponse>;
   streamPodSandboxMetrics: handleServerStreamingCall<StreamPodSandboxMetricsRequest, StreamPodSandboxMetricsResponse>;
   runtimeConfig: handleUnaryCall<RuntimeConfigRequest, RuntimeConfigResponse>;
+  /** Before a resize of the pod's cgroup. Any error but UNIMPLEMENTED refuses the resize. */
   updatePodSandboxResources: handleUnaryCall<UpdatePodSandboxResourcesRequest, UpdatePodSandboxResourcesResponse>;
 }
 
 export interface RuntimeServiceClient extends Client {
+  /** The first call of every client. */
   version(
     request: VersionRequest,
     callback: (error: ServiceError | null, response: VersionResponse) => void,
@@ -537,6 +587,10 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: VersionResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * Returns when the sandbox is ready and has its addresses. A repeat after the caller's timeout
+   * must not make a second one.
+   */
   runPodSandbox(
     request: RunPodSandboxRequest,
     callback: (error: ServiceError | null, response: RunPodSandboxResponse) => void,
@@ -552,6 +606,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RunPodSandboxResponse) => void,
   ): ClientUnaryCall;
+  /** Kills what runs and gives the network back. Succeeds also when that is done already. */
   stopPodSandbox(
     request: StopPodSandboxRequest,
     callback: (error: ServiceError | null, response: StopPodSandboxResponse) => void,
@@ -567,6 +622,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: StopPodSandboxResponse) => void,
   ): ClientUnaryCall;
+  /** Removes containers too. An unknown sandbox is a success. */
   removePodSandbox(
     request: RemovePodSandboxRequest,
     callback: (error: ServiceError | null, response: RemovePodSandboxResponse) => void,
@@ -582,6 +638,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RemovePodSandboxResponse) => void,
   ): ClientUnaryCall;
+  /** NOT_FOUND for an unknown sandbox. */
   podSandboxStatus(
     request: PodSandboxStatusRequest,
     callback: (error: ServiceError | null, response: PodSandboxStatusResponse) => void,
@@ -597,6 +654,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PodSandboxStatusResponse) => void,
   ): ClientUnaryCall;
+  /** The kubelet asks once a second. */
   listPodSandbox(
     request: ListPodSandboxRequest,
     callback: (error: ServiceError | null, response: ListPodSandboxResponse) => void,
@@ -612,6 +670,10 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListPodSandboxResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * ListPodSandbox without the limit on a message's size (Kubernetes 1.36, alpha), and likewise
+   * every Stream* below.
+   */
   streamPodSandboxes(
     request: StreamPodSandboxesRequest,
     options?: Partial<CallOptions>,
@@ -636,6 +698,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CreateContainerResponse) => void,
   ): ClientUnaryCall;
+  /** Fails when the program cannot be run. */
   startContainer(
     request: StartContainerRequest,
     callback: (error: ServiceError | null, response: StartContainerResponse) => void,
@@ -651,6 +714,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: StartContainerResponse) => void,
   ): ClientUnaryCall;
+  /** An unknown or stopped container is a success. */
   stopContainer(
     request: StopContainerRequest,
     callback: (error: ServiceError | null, response: StopContainerResponse) => void,
@@ -666,6 +730,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: StopContainerResponse) => void,
   ): ClientUnaryCall;
+  /** Kills it first. An unknown container is a success. */
   removeContainer(
     request: RemoveContainerRequest,
     callback: (error: ServiceError | null, response: RemoveContainerResponse) => void,
@@ -681,6 +746,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RemoveContainerResponse) => void,
   ): ClientUnaryCall;
+  /** The kubelet asks once a second. */
   listContainers(
     request: ListContainersRequest,
     callback: (error: ServiceError | null, response: ListContainersResponse) => void,
@@ -705,6 +771,7 @@ export interface RuntimeServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<StreamContainersResponse>;
+  /** NOT_FOUND for an unknown container. */
   containerStatus(
     request: ContainerStatusRequest,
     callback: (error: ServiceError | null, response: ContainerStatusResponse) => void,
@@ -765,6 +832,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ExecSyncResponse) => void,
   ): ClientUnaryCall;
+  /** Exec, Attach and PortForward only prepare: the streams run over the returned URL. */
   exec(request: ExecRequest, callback: (error: ServiceError | null, response: ExecResponse) => void): ClientUnaryCall;
   exec(
     request: ExecRequest,
@@ -822,6 +890,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ContainerStatsResponse) => void,
   ): ClientUnaryCall;
+  /** Running containers alone. */
   listContainerStats(
     request: ListContainerStatsRequest,
     callback: (error: ServiceError | null, response: ListContainerStatsResponse) => void,
@@ -900,6 +969,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: UpdateRuntimeConfigResponse) => void,
   ): ClientUnaryCall;
+  /** The kubelet asks every five seconds; 30 without an answer make the node not ready. */
   status(
     request: StatusRequest,
     callback: (error: ServiceError | null, response: StatusResponse) => void,
@@ -930,6 +1000,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CheckpointContainerResponse) => void,
   ): ClientUnaryCall;
+  /** Never ends by itself. */
   getContainerEvents(
     request: GetEventsRequest,
     options?: Partial<CallOptions>,
@@ -939,6 +1010,7 @@ export interface RuntimeServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<ContainerEventResponse>;
+  /** The answer must not change while the runtime runs. */
   listMetricDescriptors(
     request: ListMetricDescriptorsRequest,
     callback: (error: ServiceError | null, response: ListMetricDescriptorsResponse) => void,
@@ -993,6 +1065,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RuntimeConfigResponse) => void,
   ): ClientUnaryCall;
+  /** Before a resize of the pod's cgroup. Any error but UNIMPLEMENTED refuses the resize. */
   updatePodSandboxResources(
     request: UpdatePodSandboxResourcesRequest,
     callback: (error: ServiceError | null, response: UpdatePodSandboxResourcesResponse) => void,

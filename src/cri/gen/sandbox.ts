@@ -12,7 +12,13 @@ import { PodSandboxConfig, PodSandboxMetadata } from "./sandbox_config.js";
 
 /** Pod sandboxes: run, stop, remove, status and lists. */
 
-export const PodSandboxState = { SANDBOX_READY: 0, SANDBOX_NOTREADY: 1, UNRECOGNIZED: -1 } as const;
+export const PodSandboxState = {
+  /** SANDBOX_READY - Its namespaces stand. */
+  SANDBOX_READY: 0,
+  /** SANDBOX_NOTREADY - Stopped or lost. It stays in lists until it is removed. */
+  SANDBOX_NOTREADY: 1,
+  UNRECOGNIZED: -1,
+} as const;
 
 export type PodSandboxState = typeof PodSandboxState[keyof typeof PodSandboxState];
 
@@ -23,7 +29,10 @@ export namespace PodSandboxState {
 }
 
 export interface RunPodSandboxRequest {
-  config: PodSandboxConfig | undefined;
+  config:
+    | PodSandboxConfig
+    | undefined;
+  /** Empty for the default one; an unknown one is an error. */
   runtimeHandler: string;
 }
 
@@ -53,8 +62,11 @@ export interface PodIP {
   ip: string;
 }
 
+/** Empty for pods on the host's network. */
 export interface PodSandboxNetworkStatus {
+  /** The primary address. Must parse, or the pod has no address at all. */
   ip: string;
+  /** Without the primary one. */
   additionalIps: PodIP[];
 }
 
@@ -66,6 +78,7 @@ export interface PodSandboxStatus {
   id: string;
   metadata: PodSandboxMetadata | undefined;
   state: PodSandboxState;
+  /** Nanoseconds since the epoch, never zero. The newest one is the pod's sandbox. */
   createdAt: bigint;
   network: PodSandboxNetworkStatus | undefined;
   linux: LinuxPodSandboxStatus | undefined;
@@ -90,9 +103,14 @@ export interface PodSandboxStatusRequest {
 }
 
 export interface PodSandboxStatusResponse {
-  status: PodSandboxStatus | undefined;
+  status:
+    | PodSandboxStatus
+    | undefined;
+  /** Only with verbose; values are JSON. */
   info: Map<string, string>;
+  /** Only for a kubelet that listens to events. */
   containersStatuses: ContainerStatus[];
+  /** When both statuses were taken, nanoseconds since the epoch. */
   timestamp: bigint;
 }
 
@@ -101,9 +119,13 @@ export interface PodSandboxStatusResponse_InfoEntry {
   value: string;
 }
 
+/** Fields that are given must all match. */
 export interface PodSandboxFilter {
   id: string;
-  state: PodSandboxStateValue | undefined;
+  state:
+    | PodSandboxStateValue
+    | undefined;
+  /** Every pair must be among the labels. */
   labelSelector: Map<string, string>;
 }
 
@@ -116,6 +138,7 @@ export interface PodSandbox {
   id: string;
   metadata: PodSandboxMetadata | undefined;
   state: PodSandboxState;
+  /** Nanoseconds since the epoch. */
   createdAt: bigint;
   labels: Map<string, string>;
   annotations: Map<string, string>;
@@ -145,6 +168,7 @@ export interface StreamPodSandboxesRequest {
 }
 
 export interface StreamPodSandboxesResponse {
+  /** At least one in each message, none twice in a stream. */
   podSandboxes: PodSandbox[];
 }
 

@@ -22,13 +22,16 @@ export namespace Protocol {
   export type UNRECOGNIZED = typeof Protocol.UNRECOGNIZED;
 }
 
+/** Identity of a sandbox to people; the four together are unique among living sandboxes. */
 export interface PodSandboxMetadata {
   name: string;
   uid: string;
   namespace: string;
+  /** Counts up from 0 each time the kubelet makes the pod's sandbox anew. */
   attempt: number;
 }
 
+/** Lines of the resolv.conf that all containers of the pod get. */
 export interface DNSConfig {
   servers: string[];
   searches: string[];
@@ -38,15 +41,28 @@ export interface DNSConfig {
 export interface PortMapping {
   protocol: Protocol;
   containerPort: number;
+  /** 1 to 65535; 0 opens no port on the host, and is common. */
   hostPort: number;
+  /** Address of the host to listen on; empty for all. */
   hostIp: string;
 }
 
 export interface LinuxPodSandboxConfig {
+  /**
+   * The pod's cgroup as a cgroupfs path, or as a slice name with the systemd driver. The kubelet
+   * has made it.
+   */
   cgroupParent: string;
-  securityContext: LinuxSandboxSecurityContext | undefined;
+  securityContext:
+    | LinuxSandboxSecurityContext
+    | undefined;
+  /** Of the namespaces that belong to the pod. The kubelet has checked that they are namespaced. */
   sysctls: Map<string, string>;
-  overhead: LinuxContainerResources | undefined;
+  /** Of the sandbox itself, for information: the cgroup carries it already. */
+  overhead:
+    | LinuxContainerResources
+    | undefined;
+  /** Sum over the containers, for information likewise. */
   resources: LinuxContainerResources | undefined;
 }
 
@@ -60,12 +76,18 @@ export interface WindowsPodSandboxConfig {
 }
 
 export interface PodSandboxConfig {
-  metadata: PodSandboxMetadata | undefined;
+  metadata:
+    | PodSandboxMetadata
+    | undefined;
+  /** May be empty only with the host's network. */
   hostname: string;
+  /** Absolute; a container's log_path is relative to it. The kubelet has made it. */
   logDirectory: string;
   dnsConfig: DNSConfig | undefined;
   portMappings: PortMapping[];
+  /** Matched by filters, and returned byte for byte. */
   labels: Map<string, string>;
+  /** Returned byte for byte. */
   annotations: Map<string, string>;
   linux: LinuxPodSandboxConfig | undefined;
   windows: WindowsPodSandboxConfig | undefined;

@@ -11,7 +11,14 @@ import { Int64Value } from "./value.js";
 
 /** Users, groups, capabilities and mandatory access control of sandboxes and containers. */
 
-export const SupplementalGroupsPolicy = { Merge: 0, Strict: 1, UNRECOGNIZED: -1 } as const;
+/** Whether the image's /etc/group adds to a process' groups. */
+export const SupplementalGroupsPolicy = {
+  /** Merge - The user's groups in the image plus the listed ones. */
+  Merge: 0,
+  /** Strict - The listed ones and nothing else. */
+  Strict: 1,
+  UNRECOGNIZED: -1,
+} as const;
 
 export type SupplementalGroupsPolicy = typeof SupplementalGroupsPolicy[keyof typeof SupplementalGroupsPolicy];
 
@@ -21,14 +28,18 @@ export namespace SupplementalGroupsPolicy {
   export type UNRECOGNIZED = typeof SupplementalGroupsPolicy.UNRECOGNIZED;
 }
 
+/** A seccomp or AppArmor profile. */
 export interface SecurityProfile {
   profileType: SecurityProfile_ProfileType;
+  /** Seccomp: absolute path of a JSON file. AppArmor: name of a loaded profile. */
   localhostRef: string;
 }
 
 export const SecurityProfile_ProfileType = {
+  /** RuntimeDefault - The one that the runtime ships. */
   RuntimeDefault: 0,
   Unconfined: 1,
+  /** Localhost - The one that localhost_ref names. */
   Localhost: 2,
   UNRECOGNIZED: -1,
 } as const;
@@ -49,50 +60,91 @@ export interface SELinuxOption {
   level: string;
 }
 
+/**
+ * Changes to the runtime's default set. Names with or without the prefix CAP_; ALL stands for
+ * every one.
+ */
 export interface Capability {
   addCapabilities: string[];
   dropCapabilities: string[];
+  /** Defined by the protocol; no kubelet sends it. */
   addAmbientCapabilities: string[];
 }
 
+/**
+ * For processes of the sandbox itself, and for what the whole pod shares. Containers bring their
+ * own.
+ */
 export interface LinuxSandboxSecurityContext {
   namespaceOptions: NamespaceOption | undefined;
   selinuxOptions: SELinuxOption | undefined;
-  runAsUser: Int64Value | undefined;
+  runAsUser:
+    | Int64Value
+    | undefined;
+  /** Only together with run_as_user. */
   runAsGroup: Int64Value | undefined;
   readonlyRootfs: boolean;
   supplementalGroups: bigint[];
   supplementalGroupsPolicy: SupplementalGroupsPolicy;
+  /** Must be set before a privileged container may enter this pod. */
   privileged: boolean;
   seccomp: SecurityProfile | undefined;
   apparmor:
     | SecurityProfile
     | undefined;
-  /** @deprecated */
+  /**
+   * Superseded by seccomp.
+   *
+   * @deprecated
+   */
   seccompProfilePath: string;
 }
 
 export interface LinuxContainerSecurityContext {
-  capabilities: Capability | undefined;
+  capabilities:
+    | Capability
+    | undefined;
+  /** All capabilities, all devices, no seccomp, no masked paths, writable /sys. */
   privileged: boolean;
   namespaceOptions: NamespaceOption | undefined;
-  selinuxOptions: SELinuxOption | undefined;
-  runAsUser: Int64Value | undefined;
-  runAsGroup: Int64Value | undefined;
+  selinuxOptions:
+    | SELinuxOption
+    | undefined;
+  /** At most one of run_as_user and run_as_username; neither means the image's user. */
+  runAsUser:
+    | Int64Value
+    | undefined;
+  /** Only together with one of the two above. */
+  runAsGroup:
+    | Int64Value
+    | undefined;
+  /** Looked up in the container's own /etc/passwd. */
   runAsUsername: string;
+  /** Mounts and tmpfs stay writable. */
   readonlyRootfs: boolean;
   supplementalGroups: bigint[];
   supplementalGroupsPolicy: SupplementalGroupsPolicy;
+  /** The kernel's no_new_privs bit: set-uid files and file capabilities give nothing. */
   noNewPrivs: boolean;
+  /** Covered, so that nothing below them can be read. The kubelet sends the list. */
   maskedPaths: string[];
+  /** Visible and not writable. */
   readonlyPaths: string[];
   seccomp: SecurityProfile | undefined;
   apparmor:
     | SecurityProfile
     | undefined;
-  /** @deprecated */
+  /**
+   * Superseded by apparmor; a kubelet sends both.
+   *
+   * @deprecated
+   */
   apparmorProfile: string;
-  /** @deprecated */
+  /**
+   * Superseded by seccomp.
+   *
+   * @deprecated
+   */
   seccompProfilePath: string;
 }
 

@@ -9,6 +9,7 @@
 /** Signals by name; the numbers here are the protocol's own, not the kernel's. */
 
 export const Signal = {
+  /** RUNTIME_DEFAULT - The image's STOPSIGNAL, or SIGTERM. */
   RUNTIME_DEFAULT: 0,
   SIGABRT: 1,
   SIGALRM: 2,

@@ -19,6 +19,7 @@ import {
 
 /** Statistics of containers and pods, and the calls that ask for them. */
 
+/** Must be in every answer: the kubelet does not check for its absence. */
 export interface ContainerAttributes {
   id: string;
   metadata: ContainerMetadata | undefined;
@@ -39,7 +40,10 @@ export interface ContainerAttributes_AnnotationsEntry {
 export interface ContainerStats {
   attributes: ContainerAttributes | undefined;
   cpu: CpuUsage | undefined;
-  memory: MemoryUsage | undefined;
+  memory:
+    | MemoryUsage
+    | undefined;
+  /** What the container has written beside its image and its mounts. */
   writableLayer: FilesystemUsage | undefined;
   swap: SwapUsage | undefined;
   io: IoUsage | undefined;
@@ -52,6 +56,7 @@ export interface WindowsContainerStats {
   writableLayer: WindowsFilesystemUsage | undefined;
 }
 
+/** Fields that are given must all match. */
 export interface ContainerStatsFilter {
   id: string;
   podSandboxId: string;
@@ -84,6 +89,7 @@ export interface StreamContainerStatsRequest {
 }
 
 export interface StreamContainerStatsResponse {
+  /** At least one in each message, none twice in a stream. */
   containerStats: ContainerStats[];
 }
 
@@ -108,7 +114,10 @@ export interface LinuxPodSandboxStats {
   cpu: CpuUsage | undefined;
   memory: MemoryUsage | undefined;
   network: NetworkUsage | undefined;
-  process: ProcessUsage | undefined;
+  process:
+    | ProcessUsage
+    | undefined;
+  /** Of all running containers. */
   containers: ContainerStats[];
   io: IoUsage | undefined;
 }
@@ -122,11 +131,15 @@ export interface WindowsPodSandboxStats {
 }
 
 export interface PodSandboxStats {
-  attributes: PodSandboxAttributes | undefined;
+  attributes:
+    | PodSandboxAttributes
+    | undefined;
+  /** Must be set on Linux: the kubelet does not check for its absence. */
   linux: LinuxPodSandboxStats | undefined;
   windows: WindowsPodSandboxStats | undefined;
 }
 
+/** Fields that are given must all match. */
 export interface PodSandboxStatsFilter {
   id: string;
   labelSelector: Map<string, string>;
@@ -158,6 +171,7 @@ export interface StreamPodSandboxStatsRequest {
 }
 
 export interface StreamPodSandboxStatsResponse {
+  /** At least one in each message, none twice in a stream. */
   podSandboxStats: PodSandboxStats[];
 }
 

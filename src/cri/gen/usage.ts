@@ -10,38 +10,68 @@ import { UInt64Value } from "./value.js";
 
 /** Figures of use. Every timestamp is the moment of that very reading, nanoseconds since the epoch. */
 
+/** One line of a cgroup's *.pressure file. */
 export interface PsiData {
+  /** Nanoseconds of waiting since the cgroup was made; the kernel tells microseconds. */
   Total: bigint;
+  /** Percent of the last 10 seconds. */
   Avg10: number;
+  /** Percent of the last minute. */
   Avg60: number;
+  /** Percent of the last five minutes. */
   Avg300: number;
 }
 
 export interface PsiStats {
-  Full: PsiData | undefined;
+  /** Time in which all tasks waited. */
+  Full:
+    | PsiData
+    | undefined;
+  /** Time in which at least one did. */
   Some: PsiData | undefined;
 }
 
 export interface CpuUsage {
   timestamp: bigint;
-  usageCoreNanoSeconds: UInt64Value | undefined;
+  /** CPU time of all cores since the start. */
+  usageCoreNanoSeconds:
+    | UInt64Value
+    | undefined;
+  /** CPU time per second between the last two readings. */
   usageNanoCores: UInt64Value | undefined;
   psi: PsiStats | undefined;
 }
 
 export interface MemoryUsage {
   timestamp: bigint;
-  workingSetBytes: UInt64Value | undefined;
-  availableBytes: UInt64Value | undefined;
-  usageBytes: UInt64Value | undefined;
-  rssBytes: UInt64Value | undefined;
-  pageFaults: UInt64Value | undefined;
+  /** Usage without inactive file pages. Decides evictions. */
+  workingSetBytes:
+    | UInt64Value
+    | undefined;
+  /** Limit minus working set; absent without a limit. */
+  availableBytes:
+    | UInt64Value
+    | undefined;
+  /** memory.current. Without it the kubelet refuses to shrink a limit. */
+  usageBytes:
+    | UInt64Value
+    | undefined;
+  /** Anonymous memory. */
+  rssBytes:
+    | UInt64Value
+    | undefined;
+  /** Since the start. */
+  pageFaults:
+    | UInt64Value
+    | undefined;
+  /** Since the start: those that had to read. */
   majorPageFaults: UInt64Value | undefined;
   psi: PsiStats | undefined;
 }
 
 export interface SwapUsage {
   timestamp: bigint;
+  /** Limit minus use. */
   swapAvailableBytes: UInt64Value | undefined;
   swapUsageBytes: UInt64Value | undefined;
 }
@@ -51,6 +81,7 @@ export interface IoUsage {
   psi: PsiStats | undefined;
 }
 
+/** Counters since the interface was made, as the pod sees them. */
 export interface NetworkInterfaceUsage {
   name: string;
   rxBytes: UInt64Value | undefined;
@@ -61,7 +92,11 @@ export interface NetworkInterfaceUsage {
 
 export interface NetworkUsage {
   timestamp: bigint;
-  defaultInterface: NetworkInterfaceUsage | undefined;
+  /** The one with the pod's primary address. */
+  defaultInterface:
+    | NetworkInterfaceUsage
+    | undefined;
+  /** The others. */
   interfaces: NetworkInterfaceUsage[];
 }
 
@@ -71,12 +106,16 @@ export interface ProcessUsage {
 }
 
 export interface FilesystemIdentifier {
+  /** Must be a real mount point: cAdvisor looks it up. */
   mountpoint: string;
 }
 
 export interface FilesystemUsage {
   timestamp: bigint;
-  fsId: FilesystemIdentifier | undefined;
+  fsId:
+    | FilesystemIdentifier
+    | undefined;
+  /** Not the size of the filesystem: what the images, or this layer, take. */
   usedBytes: UInt64Value | undefined;
   inodesUsed: UInt64Value | undefined;
 }

@@ -9,16 +9,20 @@ import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 
 /** Wrapped numbers, so that absent and zero stay apart, and a key with a value of bytes. */
 
+/** A signed number that can be absent: no message means "not given", where a bare 0 would mean 0. */
 export interface Int64Value {
   value: bigint;
 }
 
+/** An unsigned number that can be absent. */
 export interface UInt64Value {
   value: bigint;
 }
 
+/** A pair whose value may hold any bytes; environment variables travel as these. */
 export interface KeyValue {
   key: string;
+  /** On the wire the same as a string, so older callers that send text stay readable. */
   value: Buffer;
 }
 
