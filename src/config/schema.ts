@@ -1,0 +1,179 @@
+/** The one description of the configuration: keys, defaults, checks and the text of the manual. */
+import { isIP } from 'node:net';
+import { z } from 'zod';
+import { hasControlCharacter } from '../util/control-characters.js';
+
+export interface KeyInfo {
+  description: string;
+  /** Completes "expected …" in an error. */
+  expects: string;
+  /** Takes effect by SIGHUP; the others need a restart. */
+  reloadable: boolean;
+}
+
+const keyInfo = z.registry<KeyInfo>();
+
+// Longer paths do not fit sockaddr_un.sun_path, 108 bytes with the closing NUL (unix(7)).
+const SOCKET_PATH_BYTES = 107;
+
+const path = z.string().refine(isPlainPath);
+const folder = path.refine((text) => text !== '/');
+const socketPath = path.refine((text) => Buffer.byteLength(text) <= SOCKET_PATH_BYTES);
+const PATH = 'an absolute path without "..", "//", closing "/" or control characters';
+const FOLDER = `${PATH}, and not "/" itself`;
+const SOCKET = `${PATH}, of at most ${SOCKET_PATH_BYTES} bytes`;
+
+export const configSchema = z.strictObject({
+  root: folder.default('/var/lib/pvecri').register(keyInfo, {
+    description:
+      'Folder of what must survive a reboot: images, writable layers, records of pods and containers. One agent at a time may use it.',
+    expects: FOLDER,
+    reloadable: false,
+  }),
+  state: folder.default('/run/pvecri').register(keyInfo, {
+    description:
+      'Folder of what a reboot may take: pinned namespaces and the control sockets of the shims. Put it on a tmpfs.',
+    expects: FOLDER,
+    reloadable: false,
+  }),
+  socket: socketPath.default('/run/pvecri/pvecri.sock').register(keyInfo, {
+    description:
+      'Unix socket on which the agent speaks CRI. A socket that systemd passes stands above this key.',
+    expects: SOCKET,
+    reloadable: false,
+  }),
+  log: z
+    .strictObject({
+      level: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info').register(keyInfo, {
+        description: 'Least severe events that are logged.',
+        expects: 'one of "trace", "debug", "info", "warn", "error"',
+        reloadable: true,
+      }),
+    })
+    .prefault({}),
+  streaming: z
+    .strictObject({
+      address: z.string().refine(isLoopback).default('127.0.0.1').register(keyInfo, {
+        description:
+          "Address of the HTTP server for exec, attach and port-forward streams. The node's own kubelet is its only client.",
+        expects: 'a loopback address: one of 127.0.0.0/8, or "::1"',
+        reloadable: false,
+      }),
+      port: z.int().min(0).max(65535).default(0).register(keyInfo, {
+        description: 'Port of that server; 0 takes any free one.',
+        expects: 'an integer from 0 to 65535',
+        reloadable: false,
+      }),
+    })
+    .prefault({}),
+  images: z
+    .strictObject({
+      hosts_dir: path.default('/etc/pvecri/certs.d').register(keyInfo, {
+        description:
+          "Folder of registry settings, laid out as containerd's: `<hosts_dir>/<registry>/hosts.toml` names mirrors and certificates. It may be absent. Point it at `/etc/containerd/certs.d` to share that one.",
+        expects: PATH,
+        reloadable: true,
+      }),
+    })
+    .prefault({}),
+  network: z
+    .strictObject({
+      conf_dir: path.default('/etc/cni/net.d').register(keyInfo, {
+        description:
+          'Folder of CNI network configurations. The first valid file in the order of names is the network of all pods.',
+        expects: PATH,
+        reloadable: true,
+      }),
+      bin_dirs: z
+        .array(path.refine((text) => !text.includes(':')))
+        .min(1)
+        .default(['/opt/cni/bin', '/usr/lib/cni'])
+        .register(keyInfo, {
+          description: 'Folders in which CNI plugins are looked for, in this order.',
+          // CNI_PATH joins them with colons and knows no escape.
+          expects: `a list of one or more strings, each ${PATH}, and no ":"`,
+          reloadable: true,
+        }),
+    })
+    .prefault({}),
+  cgroup: z
+    .strictObject({
+      driver: z.enum(['cgroupfs']).default('cgroupfs').register(keyInfo, {
+        description:
+          'Who makes the cgroups of pods. It is what RuntimeConfig tells the kubelet. `systemd` is not implemented yet.',
+        expects: '"cgroupfs"; the systemd driver is not implemented yet',
+        reloadable: false,
+      }),
+    })
+    .prefault({}),
+  nri: z
+    .strictObject({
+      socket: z
+        .union([z.literal(''), socketPath])
+        .default('')
+        .register(keyInfo, {
+          description:
+            'Unix socket for NRI plugins; empty turns NRI off. NRI is not implemented yet: any other value is answered with a warning.',
+          expects: `"", or ${SOCKET}`,
+          reloadable: false,
+        }),
+    })
+    .prefault({}),
+});
+
+export type Config = z.infer<typeof configSchema>;
+
+export interface ConfigKey extends KeyInfo {
+  /** Dotted, as in `log.level`. */
+  path: string;
+  default: ConfigValue;
+}
+
+export type ConfigValue = string | number | readonly string[];
+
+/** Every key, in the order of the schema. */
+export const configKeys: readonly ConfigKey[] = listKeys();
+
+/** The value of a key; undefined for a path that is no key. */
+export function valueAt(config: object, dotted: string): ConfigValue | undefined {
+  let value: unknown = config;
+  for (const part of dotted.split('.')) {
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, part))
+      return undefined;
+    value = (value as Record<string, unknown>)[part];
+  }
+  return value as ConfigValue | undefined;
+}
+
+function listKeys(): ConfigKey[] {
+  const defaults = configSchema.parse({});
+  const keys: ConfigKey[] = [];
+  const visit = (schema: z.core.$ZodType, path: string[]): void => {
+    const info = keyInfo.get(schema);
+    const inner = schema instanceof z.ZodPrefault ? schema.unwrap() : schema;
+    if (info !== undefined) {
+      const dotted = path.join('.');
+      keys.push({ ...info, path: dotted, default: valueAt(defaults, dotted) ?? '' });
+    } else if (inner instanceof z.ZodObject) {
+      const members = inner.shape as Record<string, z.core.$ZodType>;
+      for (const [name, member] of Object.entries(members)) visit(member, [...path, name]);
+    } else {
+      throw new TypeError(`configuration key ${path.join('.')} has no description`);
+    }
+  };
+  visit(configSchema, []);
+  return keys;
+}
+
+function isPlainPath(text: string): boolean {
+  if (text === '/') return true;
+  if (!text.startsWith('/') || hasControlCharacter(text)) return false;
+  return text
+    .slice(1)
+    .split('/')
+    .every((part) => part !== '' && part !== '.' && part !== '..');
+}
+
+function isLoopback(text: string): boolean {
+  return (isIP(text) === 4 && text.startsWith('127.')) || text === '::1';
+}

@@ -1,0 +1,58 @@
+/** Where the files of an object lie: persistent ones below `root`, volatile ones below `state`. */
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { wrap } from '../core/errors.js';
+import type { ContainerId, SandboxId } from '../core/ids.js';
+import type { ObjectFolders } from '../core/ports.js';
+import { writeFileAtomic } from '../util/atomic-file.js';
+
+export class FileObjectFolders implements ObjectFolders {
+  readonly #root: string;
+  readonly #state: string;
+
+  constructor(folders: { root: string; state: string }) {
+    this.#root = folders.root;
+    this.#state = folders.state;
+  }
+
+  containerDirectory(id: ContainerId): string {
+    return join(this.#root, 'containers', id);
+  }
+
+  containerRunDirectory(id: ContainerId): string {
+    return join(this.#state, 'containers', id);
+  }
+
+  async makeContainer(id: ContainerId): Promise<void> {
+    try {
+      for (const path of [this.containerDirectory(id), this.containerRunDirectory(id)]) {
+        await mkdir(path, { recursive: true, mode: 0o700 });
+      }
+    } catch (error) {
+      throw wrap(error, `cannot make the folders of container ${id}`);
+    }
+  }
+
+  async removeContainerRun(id: ContainerId): Promise<void> {
+    try {
+      await rm(this.containerRunDirectory(id), { recursive: true, force: true });
+    } catch (error) {
+      throw wrap(error, `cannot remove the volatile folder of container ${id}`);
+    }
+  }
+
+  async writeSandboxFile(id: SandboxId, name: string, content: string): Promise<string> {
+    const path = this.sandboxFile(id, name);
+    try {
+      // Bind-mounted into containers, whose users are not root: readable by all, in a private folder.
+      await writeFileAtomic(path, content, 0o644);
+    } catch (error) {
+      throw wrap(error, `cannot write ${name} of sandbox ${id}`);
+    }
+    return path;
+  }
+
+  sandboxFile(id: SandboxId, name: string): string {
+    return join(this.#root, 'sandboxes', id, name);
+  }
+}

@@ -1,0 +1,107 @@
+/** What a stored record must look like before the agent believes it. */
+import { z } from 'zod';
+import type { ContainerId, ImageId, SandboxId } from '../core/ids.js';
+import type { ContainerRecord, SandboxRecord } from '../core/model.js';
+
+// Typed by the model: a field that is added there and forgotten here does not compile.
+const id = z.string().regex(/^[0-9a-f]{64}$/);
+const imageId = z.string().regex(/^sha256:[0-9a-f]{64}$/);
+const nanoseconds = z.string().regex(/^[0-9]{1,20}$/);
+const pairs = z.array(z.tuple([z.string(), z.string()]));
+const integer = z.int().min(0);
+
+export const sandboxRecord: z.ZodType<SandboxRecord> = z.strictObject({
+  version: z.literal(1),
+  id: id as unknown as z.ZodType<SandboxId>,
+  phase: z.enum(['creating', 'ready', 'stopping', 'stopped']),
+  createdAt: nanoseconds,
+  bootId: z.string(),
+  metadata: z.strictObject({
+    name: z.string(),
+    uid: z.string(),
+    namespace: z.string(),
+    attempt: integer,
+  }),
+  hostname: z.string(),
+  logDirectory: z.string(),
+  dns: z
+    .strictObject({
+      servers: z.array(z.string()),
+      searches: z.array(z.string()),
+      options: z.array(z.string()),
+    })
+    .nullable(),
+  portMappings: z.array(
+    z.strictObject({
+      protocol: z.enum(['tcp', 'udp', 'sctp']),
+      containerPort: integer,
+      hostPort: integer,
+      hostIp: z.string(),
+    }),
+  ),
+  labels: pairs,
+  annotations: pairs,
+  cgroup: z.string(),
+  ownsCgroup: z.boolean(),
+  namespaces: z.strictObject({
+    network: z.enum(['pod', 'node']),
+    pid: z.enum(['pod', 'container', 'node', 'target']),
+    ipc: z.enum(['pod', 'node']),
+    targetId: z.string(),
+  }),
+  sysctls: pairs,
+  privileged: z.boolean(),
+  runtimeHandler: z.string(),
+  ips: z.array(z.string()),
+  requestDigest: z.string(),
+});
+
+export const containerRecord: z.ZodType<ContainerRecord> = z.strictObject({
+  version: z.literal(1),
+  id: id as unknown as z.ZodType<ContainerId>,
+  sandboxId: id as unknown as z.ZodType<SandboxId>,
+  phase: z.enum(['creating', 'created']),
+  createdAt: nanoseconds,
+  bootId: z.string(),
+  metadata: z.strictObject({ name: z.string(), attempt: integer }),
+  image: z.string(),
+  imageId: imageId as unknown as z.ZodType<ImageId>,
+  imageRef: z.string(),
+  labels: pairs,
+  annotations: pairs,
+  logPath: z.string(),
+  mounts: z.array(
+    z.strictObject({
+      containerPath: z.string(),
+      hostPath: z.string(),
+      readonly: z.boolean(),
+      recursiveReadonly: z.boolean(),
+      propagation: z.enum(['private', 'slave', 'shared']),
+    }),
+  ),
+  cgroup: z.strictObject({
+    outer: z.string(),
+    monitor: z.string(),
+    pivot: z.string(),
+    shim: z.string(),
+  }),
+  user: z.strictObject({ uid: integer, gid: integer, supplementalGroups: z.array(integer) }),
+  stopSignal: integer,
+  process: z.strictObject({
+    env: z.array(z.string()),
+    cwd: z.string(),
+    uid: integer,
+    gid: integer,
+    supplementalGroups: z.array(integer),
+    capabilities: z.array(integer),
+    noNewPrivileges: z.boolean(),
+    apparmorProfile: z.string().nullable(),
+    oomScoreAdj: z.int().nullable(),
+  }),
+  seccompProfile: z.enum(['runtime-default', 'unconfined']),
+  stdin: z.boolean(),
+  stdinOnce: z.boolean(),
+  tty: z.boolean(),
+  requestDigest: z.string(),
+  lost: z.strictObject({ at: nanoseconds, message: z.string() }).nullable(),
+});
