@@ -1,0 +1,249 @@
+/** A promise client of the CRI socket, for the command and the tests. */
+import { connect } from 'node:net';
+import { resolve } from 'node:path';
+import { Client, credentials, Metadata, status } from '@grpc/grpc-js';
+import type { CallOptions, MethodDefinition, ServiceError } from '@grpc/grpc-js';
+import { hasCode, RuntimeError } from '../core/errors.js';
+import type { ErrorKind } from '../core/errors.js';
+import { ImageServiceService, RuntimeServiceService } from './gen/index.js';
+
+/** The kubelet's own limit for most calls. */
+const DEFAULT_TIMEOUT_MS = 120_000;
+const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
+/** sun_path of struct sockaddr_un, less the closing NUL. */
+const MAX_SOCKET_PATH_BYTES = 107;
+
+export interface CriCallOptions {
+  signal?: AbortSignal;
+  /** 0 for none. */
+  timeoutMs?: number;
+}
+
+type Call<Method> =
+  Method extends MethodDefinition<infer Request, infer Response>
+    ? Method extends { responseStream: true }
+      ? (request: Request, options?: CriCallOptions) => AsyncIterable<Response>
+      : (request: Request, options?: CriCallOptions) => Promise<Response>
+    : never;
+type Calls<Service> = { readonly [Name in keyof Service]: Call<Service[Name]> };
+
+/**
+ * Every method takes a whole message (`VersionRequest.create({…})`). A call that answers once is a
+ * promise; one that answers with a stream is an async iterable. Failures are RuntimeErrors.
+ */
+export interface CriClient {
+  readonly runtime: Calls<typeof RuntimeServiceService>;
+  readonly image: Calls<typeof ImageServiceService>;
+  /** Calls that still run end as cancelled. */
+  close(): void;
+}
+
+/**
+ * Does not wait: the first call connects. `timeoutMs` (two minutes if not given, 0 for none) is the
+ * limit of each call that brings none; streams have a limit only if the call brings it.
+ */
+export function connectCri(
+  socketPath: string,
+  { timeoutMs = DEFAULT_TIMEOUT_MS }: { timeoutMs?: number } = {},
+): CriClient {
+  const path = resolve(socketPath);
+  if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
+    throw new RuntimeError(
+      'invalid-argument',
+      `socket path ${path} is too long: unix sockets allow ${MAX_SOCKET_PATH_BYTES} bytes`,
+    );
+  }
+  const client = new Client(`unix:${path}`, credentials.createInsecure(), {
+    'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
+    'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
+    // An agent that was restarted is back within a second; the default backs off to two minutes.
+    'grpc.initial_reconnect_backoff_ms': 100,
+    'grpc.max_reconnect_backoff_ms': 1000,
+  });
+  const connection = { client, path, timeoutMs };
+  return {
+    runtime: bind(connection, RuntimeServiceService),
+    image: bind(connection, ImageServiceService),
+    close: () => {
+      client.close();
+    },
+  };
+}
+
+interface Connection {
+  client: Client;
+  path: string;
+  timeoutMs: number;
+}
+
+type AnyMethod = MethodDefinition<object, object>;
+
+function bind<Service extends object>(connection: Connection, service: Service): Calls<Service> {
+  const calls = Object.entries(service).map(([name, method]: [string, AnyMethod]) => [
+    name,
+    (request: object, options: CriCallOptions = {}) =>
+      method.responseStream
+        ? callStream(connection, method, request, options)
+        : callUnary(connection, method, request, options),
+  ]);
+  return Object.fromEntries(calls) as Calls<Service>;
+}
+
+async function callUnary(
+  connection: Connection,
+  method: AnyMethod,
+  request: object,
+  { signal, timeoutMs = connection.timeoutMs }: CriCallOptions,
+): Promise<object> {
+  refuseAborted(method, signal);
+  let abort: (() => void) | undefined;
+  try {
+    return await new Promise<object>((fulfil, reject) => {
+      const call = connection.client.makeUnaryRequest(
+        method.path,
+        method.requestSerialize,
+        method.responseDeserialize,
+        request,
+        new Metadata(),
+        withDeadline(timeoutMs),
+        (error, response) => {
+          if (error !== null) reject(error);
+          else if (response !== undefined) fulfil(response);
+        },
+      );
+      abort = () => {
+        call.cancel();
+      };
+      signal?.addEventListener('abort', abort);
+    });
+  } catch (error) {
+    throw await explain(connection, method, error);
+  } finally {
+    if (abort !== undefined) signal?.removeEventListener('abort', abort);
+  }
+}
+
+async function* callStream(
+  connection: Connection,
+  method: AnyMethod,
+  request: object,
+  { signal, timeoutMs = 0 }: CriCallOptions,
+): AsyncIterable<object> {
+  refuseAborted(method, signal);
+  const call = connection.client.makeServerStreamRequest(
+    method.path,
+    method.requestSerialize,
+    method.responseDeserialize,
+    request,
+    new Metadata(),
+    withDeadline(timeoutMs),
+  );
+  const abort = (): void => {
+    call.cancel();
+  };
+  signal?.addEventListener('abort', abort);
+  try {
+    yield* call as AsyncIterable<object>;
+  } catch (error) {
+    throw await explain(connection, method, error);
+  } finally {
+    signal?.removeEventListener('abort', abort);
+    // Also reached when the caller leaves its loop early.
+    call.cancel();
+  }
+}
+
+function withDeadline(timeoutMs: number): CallOptions {
+  return timeoutMs > 0 ? { deadline: Date.now() + timeoutMs } : {};
+}
+
+function refuseAborted(method: AnyMethod, signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) {
+    throw new RuntimeError('cancelled', `${method.path} was cancelled`, signal.reason);
+  }
+}
+
+async function explain(
+  connection: Connection,
+  method: AnyMethod,
+  error: unknown,
+): Promise<RuntimeError> {
+  if (!isServiceError(error)) {
+    return new RuntimeError('internal', `${method.path} failed: ${String(error)}`, error);
+  }
+  if (error.code === status.UNAVAILABLE) {
+    const refusal = await probe(connection.path);
+    if (refusal !== undefined) {
+      const why = hasCode(refusal, 'ENOENT')
+        ? 'there is no such socket'
+        : hasCode(refusal, 'ECONNREFUSED')
+          ? 'nothing listens there'
+          : hasCode(refusal, 'EACCES')
+            ? 'permission denied, root may'
+            : refusal.message;
+      return new RuntimeError(
+        'unavailable',
+        `cannot reach the agent at ${connection.path}: ${why}; start it by: systemctl start pvecri`,
+        error,
+      );
+    }
+  }
+  return new RuntimeError(kindOf(error.code), error.details, error);
+}
+
+function isServiceError(error: unknown): error is ServiceError {
+  return (
+    error instanceof Error &&
+    typeof (error as Partial<ServiceError>).code === 'number' &&
+    typeof (error as Partial<ServiceError>).details === 'string'
+  );
+}
+
+/** UNAVAILABLE is also what an agent answers that is starting up: only the socket itself knows. */
+function probe(path: string): Promise<Error | undefined> {
+  return new Promise((done) => {
+    const socket = connect(path);
+    socket.once('connect', () => {
+      socket.destroy();
+      done(undefined);
+    });
+    socket.once('error', done);
+  });
+}
+
+function kindOf(code: status): ErrorKind {
+  switch (code) {
+    case status.INVALID_ARGUMENT:
+    case status.OUT_OF_RANGE:
+      return 'invalid-argument';
+    case status.NOT_FOUND:
+      return 'not-found';
+    case status.ALREADY_EXISTS:
+      return 'already-exists';
+    case status.FAILED_PRECONDITION:
+      return 'failed-precondition';
+    case status.PERMISSION_DENIED:
+      return 'permission-denied';
+    case status.UNAUTHENTICATED:
+      return 'unauthenticated';
+    case status.RESOURCE_EXHAUSTED:
+      return 'resource-exhausted';
+    case status.UNAVAILABLE:
+      return 'unavailable';
+    case status.DEADLINE_EXCEEDED:
+      return 'deadline-exceeded';
+    case status.CANCELLED:
+      return 'cancelled';
+    case status.UNIMPLEMENTED:
+      return 'unimplemented';
+    case status.ABORTED:
+      return 'aborted';
+    case status.DATA_LOSS:
+      return 'data-loss';
+    case status.INTERNAL:
+      return 'internal';
+    case status.OK:
+    case status.UNKNOWN:
+      return 'unknown';
+  }
+}
