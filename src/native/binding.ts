@@ -1,6 +1,7 @@
 /** The whole native surface, and the one place that loads the addon. */
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
+import { wrap } from '../core/errors.js';
 
 /** Descriptors are plain numbers; whoever is given one closes it (fs.closeSync). All are close-on-exec. */
 export interface NativeAddon {
@@ -21,6 +22,8 @@ export interface NativeAddon {
   memfd(name: string, content: Uint8Array): number;
   /** SO_PEERCRED of a connected unix socket. */
   peerCredentials(fd: number): { pid: number; uid: number; gid: number };
+  /** Opens or makes a file and takes flock(LOCK_EX | LOCK_NB) on it; throws EAGAIN when it is held. */
+  lockFile(path: string): number;
 
   /** Makes namespaces on a thread of its own and binds them to the given (existing, empty) files. */
   pinNamespaces(options: PinOptions): Promise<void>;
@@ -122,5 +125,43 @@ export interface SeccompRule {
   names: string[];
   action: 'allow' | 'errno';
   errno?: number;
-  args?: { index: number; op: 'eq' | 'ne' | 'lt' | 'le' | 'gt' | 'ge' | 'masked-eq'; value: bigint; mask?: bigint }[];
+  args?: {
+    index: number;
+    op: 'eq' | 'ne' | 'lt' | 'le' | 'gt' | 'ge' | 'masked-eq';
+    value: bigint;
+    mask?: bigint;
+  }[];
+}
+
+const ADDON = 'pvecri.node';
+let loaded: NativeAddon | undefined;
+
+/**
+ * Folder of pvecri.node, pvecri-shim, pvecri-init, pvecri-exec and pvecri-unpack: PVECRI_NATIVE_DIR,
+ * or node-gyp's build/Release beside src/ (from source) or dist/ (from the bundle).
+ */
+export function libexecDir(): string {
+  const override = process.env['PVECRI_NATIVE_DIR'];
+  if (override !== undefined && override !== '') return resolve(override);
+  const here = import.meta.dirname;
+  // The bundle is one file in dist/; this one lies two folders below the project.
+  const project = basename(here) === 'native' ? resolve(here, '../..') : resolve(here, '..');
+  return join(project, 'build/Release');
+}
+
+/** Loads the addon at the first call; every later call gets the same one. */
+export function loadAddon(): NativeAddon {
+  if (loaded === undefined) {
+    const path = join(libexecDir(), ADDON);
+    try {
+      loaded = createRequire(import.meta.url)(path) as NativeAddon;
+    } catch (error) {
+      throw wrap(
+        error,
+        `cannot load the native part ${path}: run "npm run build:native" or set PVECRI_NATIVE_DIR`,
+        'failed-precondition',
+      );
+    }
+  }
+  return loaded;
 }
