@@ -1,0 +1,25 @@
+// What the addon exports; src/native/binding.ts has the types.
+#include <napi.h>
+
+#include "addon/descriptor_calls.h"
+#include "addon/exit_watcher.h"
+#include "addon/lock_file.h"
+#include "addon/mount_calls.h"
+#include "addon/process_calls.h"
+#include "addon/root_file.h"
+
+namespace {
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  pvecri::ExportProcessCalls(env, exports);
+  pvecri::ExportDescriptorCalls(env, exports);
+  pvecri::ExportExitWatcher(env, exports);
+  pvecri::ExportLockFile(env, exports);
+  pvecri::ExportMountCalls(env, exports);
+  pvecri::ExportRootFile(env, exports);
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(pvecri, Init)

@@ -1,0 +1,63 @@
+// mountOverlay, unmount and isNamespace.
+#include "addon/mount_calls.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/mount.h>
+#include <sys/vfs.h>
+
+#include <cerrno>
+
+#include "addon/arguments.h"
+#include "addon/errors.h"
+#include "addon/overlay_mount.h"
+
+namespace pvecri {
+namespace {
+
+Napi::Value MountOverlayCall(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  Napi::Object options = ToObject(info[0], "options");
+  OverlayRequest request;
+  request.lower = ToTexts(options.Get("lower"), "lower");
+  if (request.lower.empty()) throw Napi::TypeError::New(env, "lower must name a folder");
+  request.upper = ToPath(options.Get("upper"), "upper");
+  request.work = ToPath(options.Get("work"), "work");
+  UniqueFd mount;
+  if (Failure failure = MountOverlay(request, &mount)) throw SystemError(env, failure);
+  return Napi::Number::New(env, mount.release());
+}
+
+Napi::Value Unmount(const Napi::CallbackInfo& info) {
+  std::string path = ToPath(info[0], "path");
+  if (umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) {
+    return Napi::Boolean::New(info.Env(), true);
+  }
+  if (errno != EINVAL && errno != ENOENT) throw SystemError(info.Env(), errno, "umount2", path);
+  return Napi::Boolean::New(info.Env(), false);
+}
+
+Napi::Value IsNamespace(const Napi::CallbackInfo& info) {
+  std::string path = ToPath(info[0], "path");
+  UniqueFd fd(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd && errno != ENOENT && errno != ENOTDIR) {
+    throw SystemError(info.Env(), errno, "open", path);
+  }
+  struct statfs filesystem;
+  bool result = false;
+  if (fd) {
+    if (fstatfs(fd.get(), &filesystem) < 0) throw SystemError(info.Env(), errno, "fstatfs", path);
+    result = filesystem.f_type == NSFS_MAGIC;
+  }
+  return Napi::Boolean::New(info.Env(), result);
+}
+
+}  // namespace
+
+void ExportMountCalls(Napi::Env env, Napi::Object exports) {
+  exports.Set("mountOverlay", Napi::Function::New<MountOverlayCall>(env, "mountOverlay"));
+  exports.Set("unmount", Napi::Function::New<Unmount>(env, "unmount"));
+  exports.Set("isNamespace", Napi::Function::New<IsNamespace>(env, "isNamespace"));
+}
+
+}  // namespace pvecri

@@ -1,0 +1,10 @@
+// mountOverlay, unmount and isNamespace.
+#pragma once
+
+#include <napi.h>
+
+namespace pvecri {
+
+void ExportMountCalls(Napi::Env env, Napi::Object exports);
+
+}  // namespace pvecri

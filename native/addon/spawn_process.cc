@@ -1,0 +1,214 @@
+// Starting a program by clone3: the child borrows this address space until its execve, so that the
+// cost does not grow with Node's heap, and a fork of a threaded process never happens.
+#include "addon/spawn_process.h"
+
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstdint>
+
+#if !defined(__x86_64__)
+#error "Proxmox VE runs on amd64; another machine needs its own CloneWithStack"
+#endif
+
+namespace pvecri {
+namespace {
+
+constexpr size_t kGuardSize = 4096;
+constexpr size_t kStackSize = 64 * 1024;
+// As the kernel counts them. glibc's wrappers leave out 32 and 33, which it uses itself.
+constexpr int kLastSignal = 64;
+constexpr size_t kKernelSigsetSize = 8;
+
+// Everything the child touches. It runs in our memory while this thread is suspended: it must not
+// allocate, lock or return, and tells its failure by writing here.
+struct ChildContext {
+  const char* file;
+  char* const* argv;
+  char* const* env;
+  const int* fds;
+  int* moved;  // scratch, as long as fds
+  int fd_count;
+  const char* cwd;
+  int error = 0;
+  const char* syscall = "";
+  const char* path = nullptr;
+};
+
+struct KernelSigaction {
+  void (*handler)(int);
+  unsigned long flags;
+  void (*restorer)();
+  uint64_t mask;
+};
+
+void ResetSignals() {
+  // execve resets handlers, but not what is ignored: Node ignores SIGPIPE.
+  KernelSigaction act = {SIG_DFL, 0, nullptr, 0};
+  for (int signal = 1; signal <= kLastSignal; ++signal) {
+    if (signal == SIGKILL || signal == SIGSTOP) continue;
+    (void)syscall(SYS_rt_sigaction, signal, &act, nullptr, kKernelSigsetSize);
+  }
+}
+
+bool Fail(ChildContext* context, const char* syscall, const char* path = nullptr) {
+  context->error = errno;
+  context->syscall = syscall;
+  context->path = path;
+  return false;
+}
+
+// Sources and targets may overlap in any way: everything moves above the targets first.
+bool ArrangeDescriptors(ChildContext* context) {
+  int null_fd = -1;
+  for (int i = 0; i < context->fd_count; ++i) {
+    int source = context->fds[i];
+    if (source < 0) {
+      if (null_fd < 0) {
+        null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+        if (null_fd < 0) return Fail(context, "open", "/dev/null");
+        // The lowest free number may be one of the targets, but a target is only written below.
+      }
+      source = null_fd;
+    }
+    context->moved[i] = fcntl(source, F_DUPFD_CLOEXEC, context->fd_count);
+    if (context->moved[i] < 0) return Fail(context, "fcntl");
+  }
+  for (int i = 0; i < context->fd_count; ++i) {
+    if (dup2(context->moved[i], i) < 0) return Fail(context, "dup2");
+  }
+  if (syscall(SYS_close_range, context->fd_count, UINT_MAX, 0) < 0) {
+    return Fail(context, "close_range");
+  }
+  return true;
+}
+
+bool BecomeProgram(ChildContext* context) {
+  ResetSignals();
+  if (setsid() < 0) return Fail(context, "setsid");
+  if (context->cwd != nullptr && chdir(context->cwd) < 0) {
+    return Fail(context, "chdir", context->cwd);
+  }
+  if (!ArrangeDescriptors(context)) return false;
+  uint64_t none = 0;
+  (void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr, kKernelSigsetSize);
+  execve(context->file, context->argv, context->env);
+  return Fail(context, "execve", context->file);
+}
+
+extern "C" [[noreturn, gnu::used]] void PvecriSpawnedChild(ChildContext* context) {
+  (void)BecomeProgram(context);
+  _exit(127);
+}
+
+// clone3 whose child starts on a stack of its own; syscall() cannot do that, because its return
+// address lies on the old one.
+long CloneWithStack(clone_args* args, ChildContext* context) {
+  long result;
+  register ChildContext* argument asm("r12") = context;
+  asm volatile(
+      "syscall\n\t"
+      "test %%rax, %%rax\n\t"
+      "jnz 1f\n\t"
+      "xor %%ebp, %%ebp\n\t"
+      "mov %%r12, %%rdi\n\t"
+      "call *%[child]\n\t"
+      "ud2\n"
+      "1:"
+      : "=a"(result)
+      : "a"(SYS_clone3), "D"(args), "S"(sizeof(*args)),
+        "r"(argument), [child] "r"(&PvecriSpawnedChild)
+      : "rcx", "r11", "memory");
+  return result;
+}
+
+std::vector<char*> Pointers(const std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  pointers.reserve(texts.size() + 1);
+  for (const std::string& text : texts) pointers.push_back(const_cast<char*>(text.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+class ChildStack {
+ public:
+  ChildStack() {
+    base_ = mmap(nullptr, kGuardSize + kStackSize, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+    if (base_ != MAP_FAILED) (void)mprotect(base_, kGuardSize, PROT_NONE);
+  }
+  ~ChildStack() {
+    if (base_ != MAP_FAILED) (void)munmap(base_, kGuardSize + kStackSize);
+  }
+  ChildStack(const ChildStack&) = delete;
+  ChildStack& operator=(const ChildStack&) = delete;
+  bool ok() const { return base_ != MAP_FAILED; }
+  uint64_t start() const { return reinterpret_cast<uint64_t>(base_) + kGuardSize; }
+
+ private:
+  void* base_;
+};
+
+void Reap(int pidfd) {
+  siginfo_t info;
+  while (waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd), &info, WEXITED) < 0 &&
+         errno == EINTR) {
+  }
+}
+
+}  // namespace
+
+Failure SpawnProcess(const SpawnRequest& request, SpawnedProcess* process) {
+  std::vector<char*> argv = Pointers(request.argv);
+  std::vector<char*> env = Pointers(request.env);
+  std::vector<int> moved(request.fds.size());
+  ChildContext context = {
+      .file = request.file.c_str(),
+      .argv = argv.data(),
+      .env = env.data(),
+      .fds = request.fds.data(),
+      .moved = moved.data(),
+      .fd_count = static_cast<int>(request.fds.size()),
+      .cwd = request.cwd.empty() ? nullptr : request.cwd.c_str(),
+  };
+  ChildStack stack;
+  if (!stack.ok()) return {errno, "mmap", {}, {}};
+
+  int pidfd = -1;
+  clone_args args = {};
+  args.flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD;
+  args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
+  args.exit_signal = SIGCHLD;
+  args.stack = stack.start();
+  args.stack_size = kStackSize;
+  if (request.cgroup_fd >= 0) {
+    args.flags |= CLONE_INTO_CGROUP;
+    args.cgroup = static_cast<uint64_t>(request.cgroup_fd);
+  }
+
+  // No handler of ours may run in the child, which shares our memory; it starts with this mask.
+  uint64_t all = ~uint64_t{0};
+  uint64_t before = 0;
+  (void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, kKernelSigsetSize);
+  long result = CloneWithStack(&args, &context);
+  (void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, nullptr, kKernelSigsetSize);
+
+  if (result < 0) return {static_cast<int>(-result), "clone3", {}, {}};
+  process->pid = static_cast<pid_t>(result);
+  process->pidfd.reset(pidfd);
+  if (context.error != 0) {
+    Reap(pidfd);
+    process->pidfd.reset();
+    return {context.error, context.syscall, context.path == nullptr ? "" : context.path, {}};
+  }
+  return {};
+}
+
+}  // namespace pvecri
