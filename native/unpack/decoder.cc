@@ -1,0 +1,125 @@
+// Decompression by zlib and libzstd. Both may be several members or frames in a row (pigz,
+// zstd:chunked).
+#include "unpack/decoder.h"
+
+#include <string.h>
+
+#include <algorithm>
+
+namespace pvecri {
+namespace {
+
+Failure Corrupt(std::string message) { return {Cause::kCorrupt, 0, std::move(message)}; }
+
+bool IsGzip(const uint8_t* data, size_t size) {
+  return size >= 2 && data[0] == 0x1f && data[1] == 0x8b;
+}
+
+// RFC 8878: a frame, or a skippable frame (0x184D2A50 to 5F), little-endian.
+bool IsZstd(const uint8_t* data, size_t size) {
+  if (size < 4) return false;
+  uint32_t magic = data[0] | data[1] << 8 | data[2] << 16 | static_cast<uint32_t>(data[3]) << 24;
+  return magic == ZSTD_MAGICNUMBER ||
+         (magic & ZSTD_MAGIC_SKIPPABLE_MASK) == ZSTD_MAGIC_SKIPPABLE_START;
+}
+
+}  // namespace
+
+Decoder::~Decoder() {
+  if (zlib_open_) (void)::inflateEnd(&zlib_);
+  if (zstd_ != nullptr) (void)ZSTD_freeDStream(zstd_);
+}
+
+Result Decoder::Open() {
+  if (Result failure = blob_->FillAtLeast(4)) return failure;
+  if (IsGzip(blob_->data(), blob_->size())) {
+    format_ = Format::kGzip;
+    // 15 for the largest window, 16 for a gzip header (zlib.h).
+    if (::inflateInit2(&zlib_, 15 + 16) != Z_OK) return Corrupt("zlib cannot be set up");
+    zlib_open_ = true;
+  } else if (IsZstd(blob_->data(), blob_->size())) {
+    format_ = Format::kZstd;
+    // Its default window limit of 128 MiB bounds the memory.
+    zstd_ = ZSTD_createDStream();
+    if (zstd_ == nullptr) return Corrupt("libzstd cannot be set up");
+  }
+  return {};
+}
+
+Result Decoder::Read(uint8_t* out, size_t capacity, size_t* size) {
+  switch (format_) {
+    case Format::kGzip:
+      return ReadGzip(out, capacity, size);
+    case Format::kZstd:
+      return ReadZstd(out, capacity, size);
+    case Format::kNone:
+      break;
+  }
+  return ReadPlain(out, capacity, size);
+}
+
+Result Decoder::ReadPlain(uint8_t* out, size_t capacity, size_t* size) {
+  *size = 0;
+  if (blob_->size() == 0) {
+    if (Result failure = blob_->Fill()) return failure;
+  }
+  *size = std::min(capacity, blob_->size());
+  ::memcpy(out, blob_->data(), *size);
+  blob_->Consume(*size);
+  return {};
+}
+
+Result Decoder::ReadGzip(uint8_t* out, size_t capacity, size_t* size) {
+  *size = 0;
+  while (*size < capacity) {
+    if (blob_->size() == 0) {
+      if (Result failure = blob_->Fill()) return failure;
+      if (blob_->size() == 0) {
+        if (at_boundary_) return {};
+        return Corrupt("the gzip stream is truncated");
+      }
+    }
+    zlib_.next_in = const_cast<uint8_t*>(blob_->data());
+    zlib_.avail_in = static_cast<uInt>(blob_->size());
+    zlib_.next_out = out + *size;
+    zlib_.avail_out = static_cast<uInt>(capacity - *size);
+    at_boundary_ = false;
+    int status = ::inflate(&zlib_, Z_NO_FLUSH);
+    blob_->Consume(blob_->size() - zlib_.avail_in);
+    *size = capacity - zlib_.avail_out;
+    if (status == Z_STREAM_END) {
+      at_boundary_ = true;
+      if (::inflateReset(&zlib_) != Z_OK) return Corrupt("zlib cannot be reset");
+    } else if (status != Z_OK && status != Z_BUF_ERROR) {
+      return Corrupt(std::string("the gzip stream is damaged: ") +
+                     (zlib_.msg != nullptr ? zlib_.msg : ::zError(status)));
+    }
+  }
+  return {};
+}
+
+Result Decoder::ReadZstd(uint8_t* out, size_t capacity, size_t* size) {
+  ZSTD_outBuffer output = {out, capacity, 0};
+  while (output.pos < capacity) {
+    if (blob_->size() == 0) {
+      if (Result failure = blob_->Fill()) return failure;
+    }
+    ZSTD_inBuffer input = {blob_->data(), blob_->size(), 0};
+    if (input.size == 0 && at_boundary_) break;
+    size_t produced = output.pos;
+    size_t status = ZSTD_decompressStream(zstd_, &output, &input);
+    blob_->Consume(input.pos);
+    if (ZSTD_isError(status)) {
+      return Corrupt(std::string("the zstd stream is damaged: ") + ZSTD_getErrorName(status));
+    }
+    // 0 says that a frame is complete and flushed.
+    at_boundary_ = status == 0;
+    if (input.size == 0 && !at_boundary_ && output.pos == produced) {
+      return Corrupt("the zstd stream is truncated");
+    }
+  }
+  *size = output.pos;
+  return {};
+}
+
+}  // namespace pvecri

@@ -1,0 +1,42 @@
+// Streaming decompression of a layer blob: gzip, zstd or none, told apart by magic number.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include "unpack/blob_reader.h"
+#include "unpack/failure.h"
+
+namespace pvecri {
+
+class Decoder {
+ public:
+  explicit Decoder(BlobReader* blob) : blob_(blob) {}
+  ~Decoder();
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
+
+  // Looks at the first bytes.
+  Result Open();
+  // Fills `out` as far as the stream reaches; *size is 0 at the end alone.
+  Result Read(uint8_t* out, size_t capacity, size_t* size);
+
+ private:
+  enum class Format { kNone, kGzip, kZstd };
+
+  Result ReadPlain(uint8_t* out, size_t capacity, size_t* size);
+  Result ReadGzip(uint8_t* out, size_t capacity, size_t* size);
+  Result ReadZstd(uint8_t* out, size_t capacity, size_t* size);
+
+  BlobReader* blob_;
+  Format format_ = Format::kNone;
+  // True between two gzip members or zstd frames, where the blob may end.
+  bool at_boundary_ = true;
+  z_stream zlib_ = {};
+  bool zlib_open_ = false;
+  ZSTD_DStream* zstd_ = nullptr;
+};
+
+}  // namespace pvecri

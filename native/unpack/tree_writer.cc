@@ -1,0 +1,337 @@
+// The writer: every name is relative to a folder descriptor below the root, and nothing is
+// followed.
+#include "unpack/tree_writer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "unpack/remove_tree.h"
+
+namespace pvecri {
+namespace {
+
+constexpr uint64_t kBlock = 4096;
+
+Failure Refused(std::string message) { return {Cause::kRefused, 0, std::move(message)}; }
+
+// user.* is the image's own, but for overlayfs's marks; a file capability is what makes ping work.
+// trusted.*, ACLs and other security.* would be meant for the host that built the image.
+bool IsKept(std::string_view name, bool is_folder) {
+  if (name == "security.capability") return !is_folder;
+  return name.starts_with("user.") && !name.starts_with("user.overlay.");
+}
+
+}  // namespace
+
+TreeWriter::TreeWriter(UniqueFd root, const Limits& limits)
+    : root_(std::move(root)), limits_(limits), folders_(root_.get()) {}
+
+Result TreeWriter::Add(archive* reader, archive_entry* entry) {
+  const char* name = ::archive_entry_pathname(entry);
+  if (name == nullptr) return Refused("an entry has a name that cannot be read");
+  Result failure = CheckLimits(entry);
+  if (!failure) failure = ParseEntryPath(name, &path_);
+  if (!failure) failure = ReadAttributes(entry);
+  if (!failure) failure = Write(reader, entry);
+  std::string quoted = Quote(name);
+  if (failure && failure->message.find(quoted) == std::string::npos) {
+    failure->message = "entry " + quoted + ": " + failure->message;
+  }
+  return failure;
+}
+
+Result TreeWriter::CheckLimits(archive_entry* entry) {
+  if (++counts_.entries > limits_.max_entries) {
+    return Failure{Cause::kLimit, 0,
+                   "the layer has more than " + std::to_string(limits_.max_entries) + " entries"};
+  }
+  int64_t size = ::archive_entry_size(entry);
+  if (size < 0) return Refused("has a negative size");
+  if (static_cast<uint64_t>(size) > limits_.max_bytes - content_bytes_) {
+    return Failure{
+        Cause::kLimit, 0,
+        "the layer's files are larger than " + std::to_string(limits_.max_bytes) + " bytes"};
+  }
+  content_bytes_ += static_cast<uint64_t>(size);
+  return {};
+}
+
+Result TreeWriter::ReadAttributes(archive_entry* entry) {
+  int64_t uid = ::archive_entry_uid(entry);
+  int64_t gid = ::archive_entry_gid(entry);
+  // The last id means "leave it alone" to chown(2).
+  if (uid < 0 || uid >= UINT32_MAX || gid < 0 || gid >= UINT32_MAX) {
+    return Refused("has owner " + std::to_string(uid) + ":" + std::to_string(gid) +
+                   ", which no file can have");
+  }
+  long nanoseconds = std::clamp(::archive_entry_mtime_nsec(entry), 0L, 999'999'999L);
+  attributes_ = {static_cast<mode_t>(::archive_entry_perm(entry) & 07777),
+                 static_cast<uid_t>(uid),
+                 static_cast<gid_t>(gid),
+                 {::archive_entry_mtime(entry), nanoseconds}};
+  return {};
+}
+
+Result TreeWriter::Write(archive* reader, archive_entry* entry) {
+  NameKind kind = KindOfName(path_.base);
+  if (kind == NameKind::kMetadata) {
+    ++counts_.skipped_metadata;
+    return {};
+  }
+  const bool is_link = ::archive_entry_hardlink(entry) != nullptr;
+  const mode_t type = ::archive_entry_filetype(entry);
+  if (kind == NameKind::kPlain && !is_link) {
+    if (type == AE_IFDIR) return AddFolder(entry);
+    if (type == AE_IFCHR || type == AE_IFBLK) {
+      ++counts_.skipped_devices;
+      return {};
+    }
+  }
+  if (path_.IsRoot()) return Refused("the root of a layer can only be a folder");
+  Folder* parent = nullptr;
+  if (Result failure = folders_.Get(path_.parent, &parent)) return failure;
+  if (kind == NameKind::kOpaque) return AddOpaque(parent);
+  if (kind == NameKind::kPlain && is_link) {
+    return AddHardlink(::archive_entry_hardlink(entry), *parent);
+  }
+  ++counts_.inodes;
+  counts_.bytes += kBlock;
+  if (kind == NameKind::kWhiteout) return AddWhiteout(*parent);
+  switch (type) {
+    case AE_IFREG:
+      return AddFile(reader, entry, *parent);
+    case AE_IFLNK:
+      return AddSymlink(entry, *parent);
+    case AE_IFIFO:
+      return AddFifo(*parent);
+    default:
+      return Refused("is of a type that layers do not have");
+  }
+}
+
+Result TreeWriter::AddFolder(archive_entry* entry) {
+  if (path_.IsRoot()) {
+    root_marks_.has_owner = true;
+    root_marks_.mode = attributes_.mode;
+    root_marks_.uid = attributes_.uid;
+    root_marks_.gid = attributes_.gid;
+  } else {
+    Folder* parent = nullptr;
+    if (Result failure = folders_.Get(path_.parent, &parent)) return failure;
+    const char* name = path_.base.c_str();
+    int parent_fd = parent->fd.get();
+    if (::mkdirat(parent_fd, name, 0755) != 0) {
+      struct stat status;
+      if (errno != EEXIST || ::fstatat(parent_fd, name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
+        return SystemFailure("mkdirat");
+      }
+      if (IsWhiteout(status)) {
+        if (Result failure = MakeOpaqueFolder(parent_fd, name)) return failure;
+      } else if (!S_ISDIR(status.st_mode)) {
+        if (Result failure = Clear(*parent, name)) return failure;
+        if (::mkdirat(parent_fd, name, 0755) != 0) return SystemFailure("mkdirat");
+      }
+    }
+    ++counts_.inodes;
+    counts_.bytes += kBlock;
+  }
+  Folder* folder = nullptr;
+  if (Result failure = folders_.Get(path_.Full(), &folder)) return failure;
+  int fd = folder->fd.get();
+  if (::fchown(fd, attributes_.uid, attributes_.gid) != 0) return SystemFailure("fchown");
+  if (::fchmod(fd, attributes_.mode) != 0) return SystemFailure("fchmod");
+  folder->mtime = attributes_.mtime;
+  folder->set_gid = (attributes_.mode & S_ISGID) != 0;
+  return SetXattrs(entry, fd, true);
+}
+
+Result TreeWriter::AddFile(archive* reader, archive_entry* entry, const Folder& parent) {
+  constexpr int kNew = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+  const char* name = path_.base.c_str();
+  const mode_t plain = attributes_.mode & 0777;
+  UniqueFd fd(::openat(parent.fd.get(), name, kNew, plain));
+  if (!fd && errno == EEXIST) {
+    if (Result failure = Clear(parent, name)) return failure;
+    fd.reset(::openat(parent.fd.get(), name, kNew, plain));
+  }
+  if (!fd) return SystemFailure("cannot make the file");
+  if (Result failure = CopyData(reader, entry, fd.get())) return failure;
+  // The owner first: a change of it takes set-id bits and file capabilities away (chown(2)), as
+  // does writing.
+  if (NeedsOwner(parent) && ::fchown(fd.get(), attributes_.uid, attributes_.gid) != 0) {
+    return SystemFailure("fchown");
+  }
+  if (attributes_.mode != plain && ::fchmod(fd.get(), attributes_.mode) != 0) {
+    return SystemFailure("fchmod");
+  }
+  if (Result failure = SetXattrs(entry, fd.get(), false)) return failure;
+  const timespec times[] = {attributes_.mtime, attributes_.mtime};
+  (void)::futimens(fd.get(), times);
+  return {};
+}
+
+Result TreeWriter::CopyData(archive* reader, archive_entry* entry, int fd) {
+  int64_t written_to = 0;
+  for (;;) {
+    const void* data = nullptr;
+    size_t size = 0;
+    int64_t offset = 0;
+    int status = ::archive_read_data_block(reader, &data, &size, &offset);
+    if (status == ARCHIVE_EOF) break;
+    if (status != ARCHIVE_OK) {
+      const char* text = ::archive_error_string(reader);
+      return Failure{Cause::kCorrupt, 0, text != nullptr ? text : "its data cannot be read"};
+    }
+    for (size_t done = 0; done < size;) {
+      ssize_t wrote = ::pwrite(fd, static_cast<const char*>(data) + done, size - done,
+                               offset + static_cast<int64_t>(done));
+      if (wrote < 0 && errno != EINTR) return SystemFailure("pwrite");
+      if (wrote > 0) done += static_cast<size_t>(wrote);
+    }
+    counts_.bytes += size;
+    written_to = std::max(written_to, offset + static_cast<int64_t>(size));
+  }
+  // A sparse file may end in a hole.
+  int64_t size = ::archive_entry_size(entry);
+  if (written_to < size && ::ftruncate(fd, size) != 0) return SystemFailure("ftruncate");
+  return {};
+}
+
+Result TreeWriter::AddHardlink(const char* target, const Folder& parent) {
+  EntryPath path;
+  if (Result failure = ParseEntryPath(target, &path)) return failure;
+  UniqueFd folder = folders_.Open(path.parent, O_PATH | O_DIRECTORY);
+  struct stat linked, present;
+  if (path.IsRoot() || !folder ||
+      ::fstatat(folder.get(), path.base.c_str(), &linked, AT_SYMLINK_NOFOLLOW) != 0) {
+    return Refused("is a hard link to " + Quote(target) + ", which this layer does not have");
+  }
+  if (S_ISDIR(linked.st_mode)) return Refused("is a hard link to folder " + Quote(target));
+  const char* name = path_.base.c_str();
+  const int parent_fd = parent.fd.get();
+  if (::linkat(folder.get(), path.base.c_str(), parent_fd, name, 0) == 0) return {};
+  if (errno != EEXIST) return SystemFailure("linkat");
+  if (::fstatat(parent_fd, name, &present, AT_SYMLINK_NOFOLLOW) == 0 &&
+      present.st_dev == linked.st_dev && present.st_ino == linked.st_ino) {
+    return {};
+  }
+  if (Result failure = Clear(parent, name)) return failure;
+  if (::linkat(folder.get(), path.base.c_str(), parent_fd, name, 0) != 0) {
+    return SystemFailure("linkat");
+  }
+  return {};
+}
+
+Result TreeWriter::AddSymlink(archive_entry* entry, const Folder& parent) {
+  const char* target = ::archive_entry_symlink(entry);
+  if (target == nullptr || *target == '\0') return Refused("is a symbolic link to nothing");
+  const char* name = path_.base.c_str();
+  if (::symlinkat(target, parent.fd.get(), name) != 0) {
+    if (errno != EEXIST) return SystemFailure("symlinkat");
+    if (Result failure = Clear(parent, name)) return failure;
+    if (::symlinkat(target, parent.fd.get(), name) != 0) return SystemFailure("symlinkat");
+  }
+  return SetLinkAttributes(parent, false);
+}
+
+Result TreeWriter::AddFifo(const Folder& parent) {
+  const char* name = path_.base.c_str();
+  if (::mkfifoat(parent.fd.get(), name, attributes_.mode & 0777) != 0) {
+    if (errno != EEXIST) return SystemFailure("mkfifoat");
+    if (Result failure = Clear(parent, name)) return failure;
+    if (::mkfifoat(parent.fd.get(), name, attributes_.mode & 0777) != 0) {
+      return SystemFailure("mkfifoat");
+    }
+  }
+  return SetLinkAttributes(parent, true);
+}
+
+// For what cannot be opened: the name was made by us just now, and nobody else is here to replace
+// it.
+Result TreeWriter::SetLinkAttributes(const Folder& parent, bool with_mode) {
+  const int parent_fd = parent.fd.get();
+  const char* name = path_.base.c_str();
+  if (NeedsOwner(parent) &&
+      ::fchownat(parent_fd, name, attributes_.uid, attributes_.gid, AT_SYMLINK_NOFOLLOW) != 0) {
+    return SystemFailure("fchownat");
+  }
+  if (with_mode && (attributes_.mode & ~0777u) != 0 &&
+      ::fchmodat(parent_fd, name, attributes_.mode, 0) != 0) {
+    return SystemFailure("fchmodat");
+  }
+  const timespec times[] = {attributes_.mtime, attributes_.mtime};
+  (void)::utimensat(parent_fd, name, times, AT_SYMLINK_NOFOLLOW);
+  return {};
+}
+
+// A whiteout is about lower layers alone: what this layer has under the name stays, and hides the
+// lower one by itself, but for a folder, which would be merged with it.
+Result TreeWriter::AddWhiteout(const Folder& parent) {
+  const std::string name(WhiteoutTarget(path_.base));
+  const int parent_fd = parent.fd.get();
+  if (::mknodat(parent_fd, name.c_str(), S_IFCHR, 0) == 0) return {};
+  struct stat status;
+  if (errno != EEXIST || ::fstatat(parent_fd, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    return SystemFailure("mknodat");
+  }
+  if (!S_ISDIR(status.st_mode)) return {};
+  Folder* folder = nullptr;
+  const std::string path = path_.parent.empty() ? name : path_.parent + "/" + name;
+  if (Result failure = folders_.Get(path, &folder)) return failure;
+  return SetOpaque(folder->fd.get());
+}
+
+Result TreeWriter::AddOpaque(Folder* folder) {
+  if (!folder->path.empty()) return SetOpaque(folder->fd.get());
+  // overlayfs does not look for the mark on a layer's root: the storage leaves lower layers out.
+  root_marks_.opaque = true;
+  return {};
+}
+
+Result TreeWriter::SetXattrs(archive_entry* entry, int fd, bool is_folder) {
+  ::archive_entry_xattr_reset(entry);
+  const char* name = nullptr;
+  const void* value = nullptr;
+  size_t size = 0;
+  while (::archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
+    if (name == nullptr || !IsKept(name, is_folder)) {
+      ++counts_.skipped_xattrs;
+      continue;
+    }
+    if (::fsetxattr(fd, name, value, size, 0) == 0) continue;
+    // A filesystem without user.* attributes loses them; losing a capability would break a program.
+    if (errno != ENOTSUP || std::string_view(name) == "security.capability") {
+      return SystemFailure("cannot set attribute " + Quote(name));
+    }
+    ++counts_.skipped_xattrs;
+  }
+  return {};
+}
+
+Result TreeWriter::Clear(const Folder& parent, const char* name) {
+  struct stat status;
+  const int parent_fd = parent.fd.get();
+  if (::fstatat(parent_fd, name, &status, AT_SYMLINK_NOFOLLOW) != 0)
+    return SystemFailure("fstatat");
+  if (S_ISDIR(status.st_mode) || S_ISLNK(status.st_mode)) folders_.ForgetAllBut(parent);
+  if (S_ISDIR(status.st_mode)) return RemoveTree(parent_fd, name);
+  if (::unlinkat(parent_fd, name, 0) != 0) return SystemFailure("unlinkat");
+  return {};
+}
+
+Result TreeWriter::Finish() {
+  folders_.ForgetAll();
+  counts_.inodes += folders_.made();
+  counts_.bytes += folders_.made() * kBlock;
+  // The layer's folder is renamed into place next: everything in it must be on the disk by then.
+  if (::syncfs(root_.get()) != 0) return SystemFailure("syncfs");
+  return {};
+}
+
+}  // namespace pvecri

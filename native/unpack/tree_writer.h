@@ -1,0 +1,87 @@
+// Writes the entries of one layer into its folder, the way overlayfs wants to find them.
+#pragma once
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+
+#include "common/unique_fd.h"
+#include "unpack/entry_path.h"
+#include "unpack/failure.h"
+#include "unpack/folder_cache.h"
+#include "unpack/options.h"
+
+namespace pvecri {
+
+struct Counts {
+  uint64_t entries = 0;
+  // File sizes and one block for every entry: roughly what the layer takes on disk.
+  uint64_t bytes = 0;
+  uint64_t inodes = 0;
+  uint64_t skipped_devices = 0;
+  uint64_t skipped_metadata = 0;
+  uint64_t skipped_xattrs = 0;
+};
+
+// What the layer says about its root folder; overlayfs takes neither from a lower layer's root.
+struct RootMarks {
+  bool opaque = false;
+  bool has_owner = false;
+  uint32_t mode = 0, uid = 0, gid = 0;
+};
+
+class TreeWriter {
+ public:
+  TreeWriter(UniqueFd root, const Limits& limits);
+
+  // Writes one entry with its data. Failures name the entry.
+  Result Add(archive* reader, archive_entry* entry);
+  // Writes what was put off, and everything to the disk.
+  Result Finish();
+
+  const Counts& counts() const { return counts_; }
+  const RootMarks& root_marks() const { return root_marks_; }
+
+ private:
+  struct Attributes {
+    mode_t mode;
+    uid_t uid;
+    gid_t gid;
+    timespec mtime;
+  };
+
+  Result CheckLimits(archive_entry* entry);
+  Result ReadAttributes(archive_entry* entry);
+  Result Write(archive* reader, archive_entry* entry);
+  Result AddFolder(archive_entry* entry);
+  Result AddFile(archive* reader, archive_entry* entry, const Folder& parent);
+  Result AddHardlink(const char* target, const Folder& parent);
+  Result AddSymlink(archive_entry* entry, const Folder& parent);
+  Result AddFifo(const Folder& parent);
+  Result AddWhiteout(const Folder& parent);
+  Result AddOpaque(Folder* folder);
+
+  Result CopyData(archive* reader, archive_entry* entry, int fd);
+  Result SetXattrs(archive_entry* entry, int fd, bool is_folder);
+  Result SetLinkAttributes(const Folder& parent, bool with_mode);
+  bool NeedsOwner(const Folder& parent) const {
+    return attributes_.uid != 0 || attributes_.gid != 0 || parent.set_gid;
+  }
+  // Takes away what an earlier entry has left under this name.
+  Result Clear(const Folder& parent, const char* name);
+
+  UniqueFd root_;
+  const Limits& limits_;
+  FolderCache folders_;
+  EntryPath path_;
+  Attributes attributes_ = {};
+  uint64_t content_bytes_ = 0;
+  Counts counts_;
+  RootMarks root_marks_;
+};
+
+}  // namespace pvecri
