@@ -16,7 +16,10 @@
   "targets": [
     {
       "target_name": "pvecri",
-      "sources": ["<!@(ls native/addon/*.cc native/common/*.cc)"],
+      # native/common is the executables' own: the addon takes headers from it alone.
+      "sources": ["<!@(ls native/addon/*.cc)"],
+      # A worker's end would unload the addon while threads it left behind still run in it.
+      "ldflags": ["-Wl,-z,nodelete"],
       "dependencies": ["<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"],
       "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_DEPRECATED"],
       "libraries": ["<!@(pkg-config --libs lxc libseccomp)"],

@@ -1,12 +1,17 @@
 // What the addon exports; src/native/binding.ts has the types.
 #include <napi.h>
 
+#include "addon/cgroup_sweeper.h"
 #include "addon/descriptor_calls.h"
 #include "addon/exit_watcher.h"
 #include "addon/lock_file.h"
+#include "addon/lxc_calls.h"
 #include "addon/mount_calls.h"
+#include "addon/namespace_calls.h"
+#include "addon/notify_call.h"
 #include "addon/process_calls.h"
 #include "addon/root_file.h"
+#include "addon/seccomp_call.h"
 
 namespace {
 
@@ -16,7 +21,12 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   pvecri::ExportExitWatcher(env, exports);
   pvecri::ExportLockFile(env, exports);
   pvecri::ExportMountCalls(env, exports);
+  pvecri::ExportNamespaceCalls(env, exports);
   pvecri::ExportRootFile(env, exports);
+  pvecri::ExportSeccomp(env, exports);
+  pvecri::ExportCgroupSweeper(env, exports);
+  pvecri::ExportNotify(env, exports);
+  pvecri::ExportLxcCalls(env, exports);
   return exports;
 }
 

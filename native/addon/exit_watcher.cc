@@ -42,7 +42,7 @@ class ExitWatcher : public Napi::ObjectWrap<ExitWatcher> {
   explicit ExitWatcher(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ExitWatcher>(info) {
     Napi::Env env = info.Env();
     Napi::Function on_exit = ToFunction(info[0], "onExit");
-    queue_ = std::make_unique<JsQueue>(env, on_exit, "pvecri exit watcher");
+    queue_ = std::make_unique<JsQueue>(env, on_exit, "pvecri exit watcher", JsQueue::kLetsEnd);
     poller_ = std::make_unique<ExitPoller>([this](uint64_t slot, const ProcessEnd& end) {
       queue_->Post([live = live_, slot, end](Napi::Env env, Napi::Function on_exit) {
         auto found = live->token_of.find(slot);

@@ -5,13 +5,13 @@
 
 namespace pvecri {
 
-JsQueue::JsQueue(Napi::Env env, Napi::Function function, const char* name) {
+JsQueue::JsQueue(Napi::Env env, Napi::Function function, const char* name, Life life) {
   napi_value callback = function.IsEmpty() ? nullptr : static_cast<napi_value>(function);
   napi_status status =
       napi_create_threadsafe_function(env, callback, nullptr, Napi::String::New(env, name), 0, 1,
                                       nullptr, nullptr, nullptr, &JsQueue::Deliver, &handle_);
   if (status != napi_ok) throw Napi::Error::New(env);
-  napi_unref_threadsafe_function(env, handle_);
+  if (life == kLetsEnd) napi_unref_threadsafe_function(env, handle_);
 }
 
 JsQueue::~JsQueue() {

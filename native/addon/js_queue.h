@@ -14,8 +14,11 @@ class JsQueue {
  public:
   using Job = std::function<void(Napi::Env env, Napi::Function function)>;
 
-  // `function` may be empty. Waiting for posts does not keep the process alive.
-  JsQueue(Napi::Env env, Napi::Function function, const char* name);
+  // Whether waiting for posts keeps the process alive.
+  enum Life { kLetsEnd, kKeepsAlive };
+
+  // `function` may be empty.
+  JsQueue(Napi::Env env, Napi::Function function, const char* name, Life life);
   ~JsQueue();
   JsQueue(const JsQueue&) = delete;
   JsQueue& operator=(const JsQueue&) = delete;

@@ -1,10 +1,7 @@
-// mountOverlay, unmount and isNamespace.
+// mountOverlay and unmount.
 #include "addon/mount_calls.h"
 
-#include <fcntl.h>
-#include <linux/magic.h>
 #include <sys/mount.h>
-#include <sys/vfs.h>
 
 #include <cerrno>
 
@@ -37,27 +34,11 @@ Napi::Value Unmount(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), false);
 }
 
-Napi::Value IsNamespace(const Napi::CallbackInfo& info) {
-  std::string path = ToPath(info[0], "path");
-  UniqueFd fd(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
-  if (!fd && errno != ENOENT && errno != ENOTDIR) {
-    throw SystemError(info.Env(), errno, "open", path);
-  }
-  struct statfs filesystem;
-  bool result = false;
-  if (fd) {
-    if (fstatfs(fd.get(), &filesystem) < 0) throw SystemError(info.Env(), errno, "fstatfs", path);
-    result = filesystem.f_type == NSFS_MAGIC;
-  }
-  return Napi::Boolean::New(info.Env(), result);
-}
-
 }  // namespace
 
 void ExportMountCalls(Napi::Env env, Napi::Object exports) {
   exports.Set("mountOverlay", Napi::Function::New<MountOverlayCall>(env, "mountOverlay"));
   exports.Set("unmount", Napi::Function::New<Unmount>(env, "unmount"));
-  exports.Set("isNamespace", Napi::Function::New<IsNamespace>(env, "isNamespace"));
 }
 
 }  // namespace pvecri

@@ -1,4 +1,4 @@
-// mountOverlay, unmount and isNamespace.
+// mountOverlay and unmount.
 #pragma once
 
 #include <napi.h>

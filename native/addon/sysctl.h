@@ -1,0 +1,22 @@
+// Kernel parameters of a namespace.
+#pragma once
+
+#include <string>
+
+#include "addon/errors.h"
+
+namespace pvecri {
+
+struct Sysctl {
+  std::string key;  // with dots or slashes, as sysctl(8) takes them
+  std::string value;
+};
+
+// The file of a parameter that belongs to a network or IPC namespace made just now; "" for any
+// other, which would change the host.
+std::string NamespacedSysctlPath(const std::string& key, bool net, bool ipc);
+
+// Writes a parameter of the calling thread's namespaces.
+Failure WriteSysctl(const Sysctl& sysctl, bool net, bool ipc);
+
+}  // namespace pvecri
