@@ -73,6 +73,8 @@ export interface SandboxRecord {
   runtimeHandler: string;
   /** Addresses, first is the primary one; empty for the host's network. */
   ips: string[];
+  /** SHA-256 of the request: a repeated call is adopted only when it asks for the same. */
+  requestDigest: string;
 }
 
 export interface BindMount {
@@ -185,11 +187,17 @@ export interface ContainerRecord {
   user: { uid: number; gid: number; supplementalGroups: number[] };
   stopSignal: number;
   /** What an exec inherits from the container's own process; argv and tty are the exec's. */
-  process: Omit<ProcessSpec, 'seccomp' | 'tty'>;
+  process: Omit<ProcessSpec, 'argv' | 'seccomp' | 'tty'>;
   seccompProfile: 'runtime-default' | 'unconfined';
   stdin: boolean;
   stdinOnce: boolean;
   tty: boolean;
+  requestDigest: string;
+  /**
+   * Set when the shim was found dead without an exit record (killed, or the host rebooted): the
+   * moment it was found, and why. The exit code is not known then.
+   */
+  lost: { at: string; message: string } | null;
 }
 
 export type ContainerState = 'created' | 'running' | 'exited' | 'unknown';

@@ -34,6 +34,22 @@ export interface LoadedState {
   unreadable: { path: string; reason: string }[];
 }
 
+/** store/: the folders of objects: persistent ones below `root`, volatile ones below `state`. */
+export interface ObjectFolders {
+  /** `<root>/containers/<id>`: record, `started`, `exit`. */
+  containerDirectory(id: ContainerId): string;
+  /** `<state>/containers/<id>`: what a shim needs while it runs. */
+  containerRunDirectory(id: ContainerId): string;
+  makeContainer(id: ContainerId): Promise<void>;
+  /** Removes the volatile folder; the persistent one goes with the record. */
+  removeContainerRun(id: ContainerId): Promise<void>;
+  /** Writes `<state>/sandboxes/<id>/<name>` (mode 0644) and returns its path. */
+  writeSandboxFile(id: SandboxId, name: string, content: string): Promise<string>;
+  sandboxFile(id: SandboxId, name: string): string;
+  /** Idempotent. */
+  removeSandboxFiles(id: SandboxId): Promise<void>;
+}
+
 /** network/namespaces: a pod's namespaces, pinned as bind-mounted nsfs files in one folder. */
 export interface NamespaceStore {
   /**
@@ -101,7 +117,12 @@ export interface ImageStore {
   list(): ImageRecord[];
   /** Removes the image with all its tags and digests, and every layer no other image needs. */
   remove(id: ImageId): Promise<void>;
-  usage(): Promise<{ mountpoint: string; usedBytes: number; inodesUsed: number; timestamp: bigint }>;
+  usage(): Promise<{
+    mountpoint: string;
+    usedBytes: number;
+    inodesUsed: number;
+    timestamp: bigint;
+  }>;
 }
 
 export interface RegistryAuth {

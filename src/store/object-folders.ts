@@ -1,10 +1,9 @@
 /** Where the files of an object lie: persistent ones below `root`, volatile ones below `state`. */
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { wrap } from '../core/errors.js';
 import type { ContainerId, SandboxId } from '../core/ids.js';
 import type { ObjectFolders } from '../core/ports.js';
-import { writeFileAtomic } from '../util/atomic-file.js';
 
 export class FileObjectFolders implements ObjectFolders {
   readonly #root: string;
@@ -44,8 +43,10 @@ export class FileObjectFolders implements ObjectFolders {
   async writeSandboxFile(id: SandboxId, name: string, content: string): Promise<string> {
     const path = this.sandboxFile(id, name);
     try {
-      // Bind-mounted into containers, whose users are not root: readable by all, in a private folder.
-      await writeFileAtomic(path, content, 0o644);
+      await mkdir(this.#sandboxDirectory(id), { recursive: true, mode: 0o700 });
+      // Volatile like the pod itself, so not synced. Bind-mounted into containers, whose users are
+      // not root: readable by all, in a private folder.
+      await writeFile(path, content, { mode: 0o644 });
     } catch (error) {
       throw wrap(error, `cannot write ${name} of sandbox ${id}`);
     }
@@ -53,6 +54,18 @@ export class FileObjectFolders implements ObjectFolders {
   }
 
   sandboxFile(id: SandboxId, name: string): string {
-    return join(this.#root, 'sandboxes', id, name);
+    return join(this.#sandboxDirectory(id), name);
+  }
+
+  async removeSandboxFiles(id: SandboxId): Promise<void> {
+    try {
+      await rm(this.#sandboxDirectory(id), { recursive: true, force: true });
+    } catch (error) {
+      throw wrap(error, `cannot remove the files of sandbox ${id}`);
+    }
+  }
+
+  #sandboxDirectory(id: SandboxId): string {
+    return join(this.#state, 'sandboxes', id);
   }
 }

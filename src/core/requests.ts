@@ -1,0 +1,75 @@
+/** What a caller asks for, free of wire types: cri/ builds these, the verbs of runtime/ take them. */
+import type {
+  BindMount,
+  ContainerMetadata,
+  DnsConfig,
+  NamespaceModes,
+  Pairs,
+  PortMapping,
+  SandboxMetadata,
+} from './model.js';
+
+export interface SandboxRequest {
+  metadata: SandboxMetadata;
+  hostname: string;
+  logDirectory: string;
+  dns: DnsConfig | null;
+  portMappings: PortMapping[];
+  labels: Pairs;
+  annotations: Pairs;
+  /** '' for a cgroup of our own. */
+  cgroupParent: string;
+  namespaces: NamespaceModes;
+  sysctls: Pairs;
+  privileged: boolean;
+  runtimeHandler: string;
+}
+
+export type SeccompRequest = 'runtime-default' | 'unconfined';
+
+export interface ContainerRequest {
+  sandboxId: string;
+  metadata: ContainerMetadata;
+  image: string;
+  command: string[];
+  args: string[];
+  workingDir: string;
+  env: Pairs;
+  mounts: BindMount[];
+  labels: Pairs;
+  annotations: Pairs;
+  /** Relative to the sandbox's log directory; '' for no log. */
+  logPath: string;
+  stdin: boolean;
+  stdinOnce: boolean;
+  tty: boolean;
+  user: UserRequest;
+  capabilities: { add: string[]; drop: string[] };
+  privileged: boolean;
+  readonlyRootfs: boolean;
+  noNewPrivileges: boolean;
+  seccomp: SeccompRequest;
+  maskedPaths: string[];
+  readonlyPaths: string[];
+  pid: NamespaceModes['pid'];
+  targetId: string;
+  oomScoreAdj: number | null;
+  /** 0 for the image's or SIGTERM. */
+  stopSignal: number;
+}
+
+export interface UserRequest {
+  uid: number | null;
+  gid: number | null;
+  username: string;
+  supplementalGroups: number[];
+  /** Strict: only the groups listed; Merge: those of the image's /etc/group as well. */
+  policy: 'merge' | 'strict';
+}
+
+/** Labels, state and ids of a List call; all given ones must hold. */
+export interface ListFilter {
+  id: string;
+  sandboxId: string;
+  labels: Pairs;
+}

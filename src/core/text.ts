@@ -1,0 +1,46 @@
+/** Checks on strings that come from outside and will reach a file, a path or a kernel interface. */
+import { RuntimeError } from './errors.js';
+
+const CONTROL = /[\u0000-\u001f\u007f]/;
+
+/** `what` names the field, e.g. `sandbox hostname`. */
+export function requireNoControl(what: string, value: string): string {
+  if (CONTROL.test(value)) {
+    throw invalid(what, value, 'must not contain control characters such as newline or NUL');
+  }
+  return value;
+}
+
+/** For strings that go to execve as they are: only NUL is impossible. */
+export function requireNoNul(what: string, value: string): string {
+  if (value.includes('\0')) throw invalid(what, value, 'must not contain a NUL byte');
+  return value;
+}
+
+/** An absolute path without `..`, control characters, or more than PATH_MAX bytes. */
+export function requireAbsolutePath(what: string, value: string): string {
+  requireNoControl(what, value);
+  if (!value.startsWith('/')) throw invalid(what, value, 'must be an absolute path');
+  if (value.split('/').includes('..')) throw invalid(what, value, 'must not contain ".."');
+  if (Buffer.byteLength(value) >= 4096) throw invalid(what, value, 'must be under 4096 bytes');
+  return value;
+}
+
+/** A relative path that stays below the folder it is joined to. */
+export function requireRelativePath(what: string, value: string): string {
+  requireNoControl(what, value);
+  if (value.startsWith('/')) throw invalid(what, value, 'must be a relative path');
+  if (value.split('/').includes('..')) throw invalid(what, value, 'must not contain ".."');
+  return value;
+}
+
+export function requireNonEmpty(what: string, value: string): string {
+  if (value === '')
+    throw new RuntimeError('invalid-argument', `${what} is empty: it must be given`);
+  return value;
+}
+
+function invalid(what: string, value: string, why: string): RuntimeError {
+  const shown = value.length > 80 ? `${value.slice(0, 80)}…` : value;
+  return new RuntimeError('invalid-argument', `${what} ${JSON.stringify(shown)} ${why}`);
+}

@@ -1,0 +1,192 @@
+/** Containers from the runtime's own types to CRI's list items, status and statistics. */
+import { capabilityName } from '../core/capabilities.js';
+import type { ExitRecord, MountStatus } from '../core/model.js';
+import type { ContainerUsage } from '../runtime/container-stats.js';
+import type { Container } from '../runtime/objects.js';
+import { fromSignal } from './convert-container.js';
+import { toMap } from './convert-sandbox.js';
+import {
+  Container as ContainerMessage,
+  ContainerState,
+  type ContainerStatus,
+} from './gen/container.js';
+import type { ImageSpec } from './gen/image.js';
+import { MountPropagation, type Mount } from './gen/mount.js';
+import type { ContainerStats } from './gen/stats.js';
+
+const STATES = {
+  created: ContainerState.CONTAINER_CREATED,
+  running: ContainerState.CONTAINER_RUNNING,
+  exited: ContainerState.CONTAINER_EXITED,
+} as const;
+
+const PROPAGATIONS = {
+  private: MountPropagation.PROPAGATION_PRIVATE,
+  slave: MountPropagation.PROPAGATION_HOST_TO_CONTAINER,
+  shared: MountPropagation.PROPAGATION_BIDIRECTIONAL,
+} as const;
+
+export function containerState(container: Container): ContainerState {
+  return STATES[container.life.state];
+}
+
+export function encodeContainerItem(container: Container): Uint8Array {
+  const { record } = container;
+  return ContainerMessage.encode({
+    id: record.id,
+    podSandboxId: record.sandboxId,
+    metadata: record.metadata,
+    image: imageSpec(record.image),
+    imageRef: record.imageRef,
+    state: containerState(container),
+    createdAt: BigInt(record.createdAt),
+    labels: toMap(record.labels),
+    annotations: toMap(record.annotations),
+    imageId: record.imageId,
+  }).finish();
+}
+
+export function toContainerStatus(container: Container): ContainerStatus {
+  const { record, life } = container;
+  const exit = life.state === 'exited' ? life.exit : undefined;
+  const startedAt = life.state === 'running' ? life.startedAt : (exit?.startedAt ?? 0n);
+  return {
+    id: record.id,
+    metadata: record.metadata,
+    state: containerState(container),
+    createdAt: BigInt(record.createdAt),
+    startedAt,
+    finishedAt: exit?.finishedAt ?? 0n,
+    exitCode: exit?.exitCode ?? 0,
+    image: imageSpec(record.image),
+    imageRef: record.imageRef,
+    reason: exit ? exitReason(exit, record.lost !== null) : '',
+    message: exit?.message ?? '',
+    labels: toMap(record.labels),
+    annotations: toMap(record.annotations),
+    mounts: record.mounts.map(toMount),
+    logPath: record.logPath,
+    resources: undefined,
+    imageId: record.imageId,
+    user: {
+      linux: {
+        uid: BigInt(record.user.uid),
+        gid: BigInt(record.user.gid),
+        supplementalGroups: record.user.supplementalGroups.map(BigInt),
+      },
+    },
+    stopSignal: fromSignal(record.stopSignal),
+  };
+}
+
+/** The kubelet compares with `OOMKilled` to the letter; the others are for people. */
+function exitReason(exit: ExitRecord, lost: boolean): string {
+  if (lost) return 'ContainerStatusUnknown';
+  if (exit.oomKilled) return 'OOMKilled';
+  if (exit.startedAt === 0n) return exit.message === '' ? 'NeverStarted' : 'ContainerCannotRun';
+  return exit.exitCode === 0 ? 'Completed' : 'Error';
+}
+
+/** What `inspect` shows beyond CRI's own fields. */
+export function containerInfo(container: Container): string {
+  const { record, life } = container;
+  return JSON.stringify({
+    sandboxId: record.sandboxId,
+    pid: life.state === 'exited' ? 0 : life.pid,
+    cgroup: record.cgroup.outer,
+    process: {
+      ...record.process,
+      capabilities: record.process.capabilities.map(capabilityName),
+    },
+    seccompProfile: record.seccompProfile,
+    tty: record.tty,
+    stdin: record.stdin,
+  });
+}
+
+export function toContainerStats(usage: ContainerUsage): ContainerStats {
+  const { container, cgroup, nanoCores, writableLayer } = usage;
+  const { record } = container;
+  const timestamp = cgroup?.timestamp ?? 0n;
+  return {
+    attributes: {
+      id: record.id,
+      metadata: record.metadata,
+      labels: toMap(record.labels),
+      annotations: toMap(record.annotations),
+    },
+    cpu: cgroup && {
+      timestamp,
+      usageCoreNanoSeconds: value(scale(cgroup.cpuUsageMicros, 1000)),
+      usageNanoCores: value(nanoCores),
+      psi: undefined,
+    },
+    // Where the memory controller is not on the v2 hierarchy there is nothing to tell.
+    memory:
+      cgroup?.memoryBytes === undefined
+        ? undefined
+        : {
+            timestamp,
+            workingSetBytes: value(
+              Math.max(0, cgroup.memoryBytes - (cgroup.inactiveFileBytes ?? 0)),
+            ),
+            availableBytes: value(
+              cgroup.memoryLimitBytes === undefined
+                ? undefined
+                : Math.max(
+                    0,
+                    cgroup.memoryLimitBytes - cgroup.memoryBytes + (cgroup.inactiveFileBytes ?? 0),
+                  ),
+            ),
+            usageBytes: value(cgroup.memoryBytes),
+            rssBytes: value(cgroup.anonBytes),
+            pageFaults: value(cgroup.pageFaults),
+            majorPageFaults: value(cgroup.majorPageFaults),
+            psi: undefined,
+          },
+    writableLayer: {
+      timestamp: writableLayer.timestamp,
+      fsId: { mountpoint: usage.mountpoint },
+      usedBytes: value(writableLayer.usedBytes),
+      inodesUsed: value(writableLayer.inodesUsed),
+    },
+    swap:
+      cgroup?.swapBytes === undefined
+        ? undefined
+        : { timestamp, swapAvailableBytes: undefined, swapUsageBytes: value(cgroup.swapBytes) },
+    io: undefined,
+  };
+}
+
+function value(figure: number | undefined): { value: bigint } | undefined {
+  return figure === undefined ? undefined : { value: BigInt(Math.round(figure)) };
+}
+
+function scale(figure: number | undefined, factor: number): number | undefined {
+  return figure === undefined ? undefined : figure * factor;
+}
+
+function imageSpec(image: string): ImageSpec {
+  return {
+    image,
+    annotations: new Map(),
+    userSpecifiedImage: image,
+    runtimeHandler: '',
+    imageRef: '',
+  };
+}
+
+function toMount(mount: MountStatus): Mount {
+  return {
+    containerPath: mount.containerPath,
+    hostPath: mount.hostPath,
+    readonly: mount.readonly,
+    selinuxRelabel: false,
+    propagation: PROPAGATIONS[mount.propagation],
+    uidMappings: [],
+    gidMappings: [],
+    recursiveReadOnly: mount.recursiveReadonly,
+    image: undefined,
+    imageSubPath: '',
+  };
+}

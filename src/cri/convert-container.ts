@@ -1,0 +1,179 @@
+/** CreateContainer requests from CRI messages to the runtime's own types. */
+import { RuntimeError } from '../core/errors.js';
+import type { BindMount } from '../core/model.js';
+import type { ContainerRequest, SeccompRequest, UserRequest } from '../core/requests.js';
+import { parseSignal } from '../core/signals.js';
+import type { ContainerConfig, CreateContainerRequest } from './gen/container.js';
+import { MountPropagation, type Mount } from './gen/mount.js';
+import {
+  SecurityProfile_ProfileType as ProfileType,
+  SupplementalGroupsPolicy,
+  type LinuxContainerSecurityContext,
+  type SecurityProfile,
+} from './gen/security.js';
+import { Signal } from './gen/signal.js';
+import { toNamespaces } from './convert-sandbox.js';
+import { unsupported } from './unsupported.js';
+
+export function toContainerRequest({
+  podSandboxId,
+  config,
+}: CreateContainerRequest): ContainerRequest {
+  if (!config?.metadata) {
+    throw new RuntimeError(
+      'invalid-argument',
+      'CreateContainer: config.metadata is missing: give it',
+    );
+  }
+  refuseUnsupported(config);
+  const security = config.linux?.securityContext;
+  const namespaces = toNamespaces(security?.namespaceOptions);
+  const privileged = security?.privileged ?? false;
+  return {
+    sandboxId: podSandboxId,
+    metadata: { ...config.metadata },
+    image: config.image?.image ?? '',
+    command: config.command,
+    args: config.args,
+    workingDir: config.workingDir,
+    env: config.envs.map(({ key, value }) => [key, toText(key, value)]),
+    mounts: config.mounts.map(toMount),
+    labels: [...config.labels],
+    annotations: [...config.annotations],
+    logPath: config.logPath,
+    stdin: config.stdin,
+    stdinOnce: config.stdinOnce,
+    tty: config.tty,
+    user: toUser(security),
+    capabilities: {
+      add: security?.capabilities?.addCapabilities ?? [],
+      drop: security?.capabilities?.dropCapabilities ?? [],
+    },
+    privileged,
+    readonlyRootfs: security?.readonlyRootfs ?? false,
+    noNewPrivileges: security?.noNewPrivs ?? false,
+    seccomp: toSeccomp(security),
+    maskedPaths: security?.maskedPaths ?? [],
+    readonlyPaths: security?.readonlyPaths ?? [],
+    pid: namespaces.pid,
+    targetId: namespaces.targetId,
+    oomScoreAdj: toOomScoreAdj(config),
+    stopSignal: toStopSignal(config.stopSignal),
+  };
+}
+
+function refuseUnsupported(config: ContainerConfig): void {
+  if (config.devices.length > 0) throw unsupported('config.devices', 'devices');
+  if (config.CDIDevices.length > 0) throw unsupported('config.cdi_devices', 'CDI devices');
+  const security = config.linux?.securityContext;
+  if ((security?.capabilities?.addAmbientCapabilities.length ?? 0) > 0) {
+    throw unsupported('capabilities.add_ambient_capabilities', 'ambient capabilities');
+  }
+  const { apparmor } = security ?? {};
+  if (apparmor?.profileType === ProfileType.Localhost || security?.apparmorProfile) {
+    throw unsupported('security_context.apparmor', 'AppArmor profiles');
+  }
+}
+
+/** The protocol allows any bytes; the records and the spec hold text, so far. */
+function toText(key: string, value: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(value);
+  } catch {
+    throw unsupported(
+      `config.envs ${JSON.stringify(key.slice(0, 80))}`,
+      'values that are not UTF-8',
+    );
+  }
+}
+
+function toMount(wire: Mount): BindMount {
+  if (wire.image?.image) throw unsupported('mounts.image', 'image volumes');
+  if (wire.uidMappings.length > 0 || wire.gidMappings.length > 0) {
+    throw unsupported('mounts.uid_mappings', 'idmapped mounts');
+  }
+  return {
+    source: wire.hostPath,
+    target: wire.containerPath,
+    readonly: wire.readonly,
+    recursiveReadonly: wire.recursiveReadOnly,
+    propagation: toPropagation(wire.propagation),
+  };
+}
+
+function toPropagation(wire: MountPropagation): BindMount['propagation'] {
+  switch (wire) {
+    case MountPropagation.PROPAGATION_PRIVATE:
+      return 'private';
+    case MountPropagation.PROPAGATION_HOST_TO_CONTAINER:
+      return 'slave';
+    case MountPropagation.PROPAGATION_BIDIRECTIONAL:
+      return 'shared';
+    default:
+      throw new RuntimeError('invalid-argument', `mounts: propagation ${wire} is unknown`);
+  }
+}
+
+function toUser(security: LinuxContainerSecurityContext | undefined): UserRequest {
+  const user: UserRequest = {
+    uid: security?.runAsUser ? Number(security.runAsUser.value) : null,
+    gid: security?.runAsGroup ? Number(security.runAsGroup.value) : null,
+    username: security?.runAsUsername ?? '',
+    supplementalGroups: (security?.supplementalGroups ?? []).map(Number),
+    policy:
+      security?.supplementalGroupsPolicy === SupplementalGroupsPolicy.Strict ? 'strict' : 'merge',
+  };
+  if (user.gid !== null && user.uid === null && user.username === '') {
+    throw new RuntimeError(
+      'invalid-argument',
+      `run_as_group ${user.gid} is given without run_as_user or run_as_username: give one of them`,
+    );
+  }
+  return user;
+}
+
+function toSeccomp(security: LinuxContainerSecurityContext | undefined): SeccompRequest {
+  const profile: SecurityProfile | undefined = security?.seccomp;
+  if (security?.seccompProfilePath) {
+    throw unsupported('security_context.seccomp_profile_path', 'seccomp profile files');
+  }
+  switch (profile?.profileType) {
+    case undefined:
+    case ProfileType.RuntimeDefault:
+      return 'runtime-default';
+    case ProfileType.Unconfined:
+      return 'unconfined';
+    default:
+      throw unsupported('security_context.seccomp', 'seccomp profile files');
+  }
+}
+
+function toOomScoreAdj(config: ContainerConfig): number | null {
+  const resources = config.linux?.resources;
+  if (!resources) return null;
+  const value = Number(resources.oomScoreAdj);
+  if (value < -1000 || value > 1000) {
+    throw new RuntimeError(
+      'invalid-argument',
+      `linux.resources.oom_score_adj ${value} is out of range: expected -1000 to 1000`,
+    );
+  }
+  return value;
+}
+
+/** CRI numbers its signals alphabetically: they go by name. 0 stands for the image's choice. */
+function toStopSignal(wire: Signal): number {
+  if (wire === Signal.RUNTIME_DEFAULT) return 0;
+  const name = Object.entries(Signal).find(([, value]) => value === wire)?.[0] ?? '';
+  const number = parseSignal(name.replace('PLUS', '+').replace('MINUS', '-'));
+  if (number !== 0) return number;
+  throw new RuntimeError('invalid-argument', `config.stop_signal ${wire} is unknown`);
+}
+
+/** The name CRI has for a signal number; RUNTIME_DEFAULT where it has none. */
+export function fromSignal(number: number): Signal {
+  const found = Object.entries(Signal).find(
+    ([name]) => parseSignal(name.replace('PLUS', '+').replace('MINUS', '-')) === number,
+  );
+  return found?.[1] ?? Signal.RUNTIME_DEFAULT;
+}

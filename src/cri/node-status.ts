@@ -1,0 +1,51 @@
+/** Status: the conditions that the kubelet's node status is made of. */
+import type { RuntimeContext } from '../runtime/context.js';
+import type { StatusResponse } from './gen/runtime.js';
+
+export interface StatusFacts {
+  /** Shown by a verbose Status. */
+  config: object;
+}
+
+/** Controllers without which limits and statistics have gaps. */
+const WANTED = ['cpu', 'memory', 'pids', 'io', 'cpuset', 'hugetlb'];
+
+export async function nodeStatus(
+  context: RuntimeContext,
+  facts: StatusFacts,
+  verbose: boolean,
+): Promise<StatusResponse> {
+  const network = await context.network.status();
+  const missing = missingControllers(context);
+  return {
+    status: {
+      conditions: [
+        { type: 'RuntimeReady', status: true, reason: '', message: '' },
+        {
+          type: 'NetworkReady',
+          status: network.ready,
+          reason: network.reason,
+          message: network.message,
+        },
+        {
+          type: 'CgroupControllersReady',
+          status: missing.length === 0,
+          reason: missing.length === 0 ? '' : 'ControllersMissing',
+          message:
+            missing.length === 0
+              ? ''
+              : `limits and statistics of these cgroup v2 controllers are missing: ${missing.join(', ')}`,
+        },
+      ],
+    },
+    info: new Map(verbose ? [['config', JSON.stringify(facts.config)]] : []),
+    runtimeHandlers: [
+      { name: '', features: { recursiveReadOnlyMounts: true, userNamespaces: false } },
+    ],
+    features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false },
+  };
+}
+
+export function missingControllers(context: RuntimeContext): string[] {
+  return WANTED.filter((controller) => !context.cgroups.controllers.has(controller));
+}

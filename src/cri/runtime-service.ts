@@ -1,0 +1,243 @@
+/** The RuntimeService RPCs: conversion in, the verb, conversion out. RPCs not named here are UNIMPLEMENTED. */
+import type { UntypedServiceImplementation } from '@grpc/grpc-js';
+import { RuntimeError } from '../core/errors.js';
+import type { Pairs } from '../core/model.js';
+import type { ContainerEngine, ExecResult } from '../core/ports.js';
+import { createContainer } from '../runtime/container-create.js';
+import { removeContainer } from '../runtime/container-remove.js';
+import { startContainer } from '../runtime/container-start.js';
+import type { StatsCollector } from '../runtime/container-stats.js';
+import { stopContainer } from '../runtime/container-stop.js';
+import type { RuntimeContext } from '../runtime/context.js';
+import { execSync } from '../runtime/exec-sync.js';
+import type { Container, Sandbox } from '../runtime/objects.js';
+import { removeSandbox } from '../runtime/sandbox-remove.js';
+import { runSandbox } from '../runtime/sandbox-run.js';
+import { stopSandbox } from '../runtime/sandbox-stop.js';
+import { toContainerRequest } from './convert-container.js';
+import {
+  containerInfo,
+  containerState,
+  encodeContainerItem,
+  toContainerStats,
+  toContainerStatus,
+} from './convert-container-status.js';
+import {
+  encodeSandboxItem,
+  sandboxState,
+  toSandboxRequest,
+  toSandboxStatus,
+} from './convert-sandbox.js';
+import { EncodedItems } from './encoded-list.js';
+import type * as container from './gen/container.js';
+import type { ExecSyncRequest, ExecSyncResponse } from './gen/exec.js';
+import { CgroupDriver } from './gen/runtime.js';
+import type * as runtime from './gen/runtime.js';
+import { RuntimeServiceService } from './gen/runtime_service.js';
+import type * as sandbox from './gen/sandbox.js';
+import type * as stats from './gen/stats.js';
+import { nodeStatus, type StatusFacts } from './node-status.js';
+import { unary, type Gate, type Handler } from './unary.js';
+
+/** What the service needs beside the verbs' context. */
+export interface RuntimeServiceFacts extends StatusFacts {
+  version: string;
+  stats: StatsCollector;
+}
+
+/** List answers leave the service as bytes: see encoded-list.ts. */
+const asBytes = { responseSerialize: (bytes: Buffer): Buffer => bytes };
+
+export const runtimeServiceDefinition = {
+  ...RuntimeServiceService,
+  listPodSandbox: { ...RuntimeServiceService.listPodSandbox, ...asBytes },
+  listContainers: { ...RuntimeServiceService.listContainers, ...asBytes },
+};
+
+export function runtimeService(
+  context: RuntimeContext,
+  gate: Gate,
+  facts: RuntimeServiceFacts,
+): UntypedServiceImplementation {
+  const rpc = <Req, Res>(name: string, handler: Handler<Req, Res>) => unary(gate, name, handler);
+  return {
+    version: unary(gate, 'Version', () => version(facts.version), true),
+    status: rpc('Status', ({ verbose }: runtime.StatusRequest) =>
+      nodeStatus(context, facts, verbose),
+    ),
+    runtimeConfig: rpc('RuntimeConfig', () => ({
+      linux: { cgroupDriver: CgroupDriver.CGROUPFS },
+    })),
+    ...sandboxRpcs(context, gate),
+    ...containerRpcs(context, gate),
+    ...statsRpcs(context, gate, facts.stats),
+  };
+}
+
+function version(runtimeVersion: string): runtime.VersionResponse {
+  return {
+    version: '0.1.0',
+    runtimeName: 'pvecri',
+    runtimeVersion,
+    runtimeApiVersion: 'v1',
+  };
+}
+
+function sandboxRpcs(context: RuntimeContext, gate: Gate): UntypedServiceImplementation {
+  const rpc = <Req, Res>(name: string, handler: Handler<Req, Res>) => unary(gate, name, handler);
+  const items = new EncodedItems<Sandbox>(encodeSandboxItem);
+  return {
+    runPodSandbox: rpc('RunPodSandbox', async (request: sandbox.RunPodSandboxRequest) => ({
+      podSandboxId: await runSandbox(context, toSandboxRequest(request)),
+    })),
+    stopPodSandbox: rpc('StopPodSandbox', async (request: sandbox.StopPodSandboxRequest) => {
+      await stopSandbox(context, request.podSandboxId);
+      return {};
+    }),
+    removePodSandbox: rpc('RemovePodSandbox', async (request: sandbox.RemovePodSandboxRequest) => {
+      await removeSandbox(context, request.podSandboxId);
+      return {};
+    }),
+    podSandboxStatus: rpc('PodSandboxStatus', (request: sandbox.PodSandboxStatusRequest) => {
+      const found = context.objects.sandbox(request.podSandboxId);
+      const response: sandbox.PodSandboxStatusResponse = {
+        status: toSandboxStatus(found),
+        info: new Map(request.verbose ? [['info', JSON.stringify(found.record)]] : []),
+        containersStatuses: [],
+        timestamp: context.host.now(),
+      };
+      return response;
+    }),
+    listPodSandbox: rpc('ListPodSandbox', ({ filter }: sandbox.ListPodSandboxRequest) =>
+      items.response(
+        matching(context.objects.sandboxes(), (each) => {
+          if (!filter) return true;
+          return (
+            each.id.startsWith(filter.id) &&
+            (!filter.state || filter.state.state === sandboxState(each)) &&
+            hasLabels(each.record.labels, filter.labelSelector)
+          );
+        }),
+      ),
+    ),
+  };
+}
+
+function containerRpcs(context: RuntimeContext, gate: Gate): UntypedServiceImplementation {
+  const rpc = <Req, Res>(name: string, handler: Handler<Req, Res>) => unary(gate, name, handler);
+  const items = new EncodedItems<Container>(encodeContainerItem);
+  return {
+    createContainer: rpc('CreateContainer', async (request: container.CreateContainerRequest) => ({
+      containerId: await createContainer(context, toContainerRequest(request)),
+    })),
+    startContainer: rpc('StartContainer', async (request: container.StartContainerRequest) => {
+      await startContainer(context, request.containerId);
+      return {};
+    }),
+    stopContainer: rpc('StopContainer', async (request: container.StopContainerRequest) => {
+      const graceMs = milliseconds('StopContainer timeout', request.timeout);
+      await stopContainer(context, request.containerId, graceMs);
+      return {};
+    }),
+    removeContainer: rpc('RemoveContainer', async (request: container.RemoveContainerRequest) => {
+      await removeContainer(context, request.containerId);
+      return {};
+    }),
+    containerStatus: rpc('ContainerStatus', (request: container.ContainerStatusRequest) => {
+      const found = context.objects.container(request.containerId);
+      const response: container.ContainerStatusResponse = {
+        status: toContainerStatus(found),
+        info: new Map(request.verbose ? [['info', containerInfo(found)]] : []),
+      };
+      return response;
+    }),
+    listContainers: rpc('ListContainers', ({ filter }: container.ListContainersRequest) =>
+      items.response(
+        matching(context.objects.containers(), (each) => {
+          if (!filter) return true;
+          return (
+            matches(each, filter) && (!filter.state || filter.state.state === containerState(each))
+          );
+        }),
+      ),
+    ),
+    execSync: rpc('ExecSync', async (request: ExecSyncRequest, { signal }) => {
+      const result = await execSync(context, {
+        containerId: request.containerId,
+        command: request.cmd,
+        timeoutMs: milliseconds('ExecSync timeout', request.timeout),
+        signal,
+      });
+      return toExecResponse(result);
+    }),
+  };
+}
+
+function statsRpcs(
+  context: RuntimeContext,
+  gate: Gate,
+  collector: StatsCollector,
+): UntypedServiceImplementation {
+  const rpc = <Req, Res>(name: string, handler: Handler<Req, Res>) => unary(gate, name, handler);
+  return {
+    containerStats: rpc('ContainerStats', async (request: stats.ContainerStatsRequest) => {
+      const found = context.objects.container(request.containerId);
+      const [usage] = await collector.collect([found]);
+      if (!usage) {
+        throw new RuntimeError(
+          'failed-precondition',
+          `container ${found.id} has exited: only a running container has statistics`,
+        );
+      }
+      return { stats: toContainerStats(usage) };
+    }),
+    listContainerStats: rpc(
+      'ListContainerStats',
+      async ({ filter }: stats.ListContainerStatsRequest) => {
+        const wanted = matching(
+          context.objects.containers(),
+          (each) => !filter || matches(each, filter),
+        );
+        return { stats: (await collector.collect([...wanted])).map(toContainerStats) };
+      },
+    ),
+  };
+}
+
+function matches(
+  each: Container,
+  filter: { id: string; podSandboxId: string; labelSelector: Map<string, string> },
+): boolean {
+  return (
+    each.id.startsWith(filter.id) &&
+    each.record.sandboxId.startsWith(filter.podSandboxId) &&
+    hasLabels(each.record.labels, filter.labelSelector)
+  );
+}
+
+function* matching<T>(objects: Iterable<T>, wanted: (object: T) => boolean): Iterable<T> {
+  for (const object of objects) if (wanted(object)) yield object;
+}
+
+function hasLabels(labels: Pairs, selector: ReadonlyMap<string, string>): boolean {
+  for (const [key, value] of selector) {
+    if (!labels.some(([k, v]) => k === key && v === value)) return false;
+  }
+  return true;
+}
+
+/** CRI counts in whole seconds; setTimeout's limit of 2^31 ms is three weeks. */
+function milliseconds(what: string, seconds: bigint): number {
+  if (seconds < 0n) {
+    throw new RuntimeError(
+      'invalid-argument',
+      `${what} ${seconds} is negative: expected 0 or more`,
+    );
+  }
+  return Math.min(Number(seconds) * 1000, 2 ** 31 - 1);
+}
+
+function toExecResponse(result: Awaited<ReturnType<ContainerEngine['exec']>>): ExecSyncResponse {
+  const { stdout, stderr, exitCode }: ExecResult = result;
+  return { stdout: Buffer.from(stdout), stderr: Buffer.from(stderr), exitCode };
+}

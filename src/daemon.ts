@@ -1,0 +1,159 @@
+/**
+ * The agent's life: the order in which it starts, answers, reloads and stops.
+ *
+ *   config → lock → ports → listen → recover → streams → ready … stopping → calls end → closed
+ *
+ * Containers are never touched by a start or a stop.
+ */
+import type { Server } from 'node:net';
+import { compose, type Composition } from './compose.js';
+import { diffConfig } from './config/diff.js';
+import { loadConfig } from './config/load.js';
+import type { Config } from './config/schema.js';
+import { listenUnix } from './cri/listener.js';
+import { missingControllers } from './cri/node-status.js';
+import { createCriServer, type CriServer } from './cri/server.js';
+import { loadAddon } from './native/binding.js';
+import { createLogger, type AgentLogger } from './observe/log.js';
+import { Notifier } from './observe/notify.js';
+import { StatsCollector } from './runtime/container-stats.js';
+import { recover } from './runtime/recovery.js';
+import { lockRoot } from './store/root-lock.js';
+import { listenStreaming, type StreamingServer } from './streaming/server.js';
+import { VERSION } from './version.js';
+
+/** How long calls under way may take once a stop was asked for. */
+const GRACE_MS = 10_000;
+
+/** Runs until SIGTERM or SIGINT; resolves when everything of the agent's own is closed. */
+export async function runAgent(configFile: string | undefined): Promise<void> {
+  const loaded = await loadConfig(configFile);
+  const log = createLogger({ level: loaded.config.log.level });
+  for (const warning of loaded.warnings) log.warn({}, warning);
+  const stop = stopSignal();
+  const daemon = new Daemon(configFile, loaded.config, log);
+  try {
+    await daemon.start();
+    const signal = await stop;
+    log.info({ signal }, 'stopping; containers go on');
+  } finally {
+    await daemon.stop();
+  }
+}
+
+class Daemon {
+  readonly #configFile: string | undefined;
+  #config: Config;
+  readonly #log: AgentLogger;
+  readonly #closers: (() => unknown)[] = [];
+  #ready = false;
+
+  constructor(configFile: string | undefined, config: Config, log: AgentLogger) {
+    this.#configFile = configFile;
+    this.#config = config;
+    this.#log = log;
+  }
+
+  async start(): Promise<void> {
+    const config = this.#config;
+    const log = this.#log;
+    const addon = loadAddon();
+    const lock = lockRoot(addon.lockFile, config);
+    this.#closers.push(() => {
+      lock.release();
+    });
+    const notifier = new Notifier({ notify: addon.notify, log });
+    const composition = await compose(config, addon, log);
+    const { context } = composition;
+    this.#closers.push(() => composition.close());
+
+    const cri = createCriServer(
+      context,
+      { isReady: () => this.#ready, log },
+      { version: VERSION, stats: new StatsCollector(context), config },
+    );
+    this.#closers.push(() => cri.close(GRACE_MS));
+    // Listening first: whoever connects meanwhile is told UNAVAILABLE instead of finding no socket.
+    const listener = await this.#listen(cri, addon);
+    this.#closers.push(() => listener.close());
+    await recover(context);
+    const streaming: StreamingServer = await listenStreaming(
+      config.streaming.address,
+      config.streaming.port,
+    );
+    this.#closers.push(() => streaming.close());
+
+    const missing = missingControllers(context);
+    if (missing.length > 0) {
+      log.warn(
+        { missing },
+        'cgroup v2 lacks controllers here: their limits and statistics are missing',
+      );
+    }
+    this.#ready = true;
+    const onReload = (): void => void this.#reload(composition, notifier);
+    process.on('SIGHUP', onReload);
+    this.#closers.push(() => process.off('SIGHUP', onReload));
+    const watchdog = notifier.startWatchdog(() => this.#ready);
+    this.#closers.push(() => {
+      this.#ready = false;
+      watchdog.stop();
+      notifier.stopping('stopping; containers go on');
+    });
+    const counts = `${[...context.objects.sandboxes()].length} pods, ${[...context.objects.containers()].length} containers`;
+    await notifier.ready(counts);
+    log.info(
+      { version: VERSION, socket: config.socket, streaming: streaming.url, root: config.root },
+      'ready',
+    );
+  }
+
+  /** Closes in reverse order whatever start got to. */
+  async stop(): Promise<void> {
+    for (let close = this.#closers.pop(); close; close = this.#closers.pop()) {
+      try {
+        await close();
+      } catch (error) {
+        this.#log.error({ err: error }, 'cannot close cleanly');
+      }
+    }
+  }
+
+  #listen(cri: CriServer, addon: ReturnType<typeof loadAddon>): Promise<Server> {
+    return listenUnix({
+      path: this.#config.socket,
+      env: process.env,
+      peerCredentials: (fd) => addon.peerCredentials(fd),
+      accept: (socket) => {
+        cri.accept(socket);
+      },
+      log: this.#log,
+    });
+  }
+
+  async #reload(composition: Composition, notifier: Notifier): Promise<void> {
+    notifier.reloading();
+    try {
+      const { config, warnings } = await loadConfig(this.#configFile);
+      for (const warning of warnings) this.#log.warn({}, warning);
+      const { apply, needsRestart, effective } = diffConfig(this.#config, config);
+      this.#config = effective;
+      this.#log.setLevel(effective.log.level);
+      composition.applyConfig(effective);
+      this.#log.info({ apply, needsRestart }, 'configuration reloaded');
+    } catch (error) {
+      this.#log.error({ err: error }, 'configuration not reloaded; the earlier one goes on');
+    }
+    notifier.reloaded('configuration reloaded');
+  }
+}
+
+function stopSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      process.once(signal, () => {
+        resolve(signal);
+      });
+    }
+  });
+}

@@ -1,0 +1,153 @@
+/** CreateContainer: root filesystem, cgroup and shim; the held init stands at the gate at the end. */
+import { RuntimeError, wrap } from '../core/errors.js';
+import type { ContainerId } from '../core/ids.js';
+import type { ContainerRecord, ImageRecord } from '../core/model.js';
+import type { OwnedFd } from '../core/ports.js';
+import type { ContainerRequest } from '../core/requests.js';
+import { resolveUser, type ResolvedUser } from '../core/user.js';
+import { withUndo, type UndoStack } from '../util/undo.js';
+import { adoptOrMake, digestOf } from './adopt.js';
+import { planContainer, validateContainer, type ContainerPlan } from './container-plan.js';
+import { watchContainer } from './container-watch.js';
+import type { RuntimeContext } from './context.js';
+import { reportUndo } from './context.js';
+import { Container, type Sandbox } from './objects.js';
+
+/** passwd and group files of an image are hostile: past this they are refused, not read. */
+const MAX_USER_FILE = 4 << 20;
+
+export async function createContainer(
+  context: RuntimeContext,
+  request: ContainerRequest,
+): Promise<string> {
+  validateContainer(request);
+  const sandbox = context.objects.sandbox(request.sandboxId);
+  const { name, attempt } = request.metadata;
+  const digest = digestOf(request);
+  const twin = context.objects.containersOf(sandbox.id).find(({ record: { metadata: m } }) => {
+    return m.name === name && m.attempt === attempt;
+  });
+  return adoptOrMake(context, {
+    what: `container ${name} (attempt ${attempt}) of pod sandbox ${sandbox.id}`,
+    name: JSON.stringify(['container', sandbox.id, name, attempt]),
+    digest,
+    existing: twin && {
+      id: twin.id,
+      digest: twin.record.requestDigest,
+      adoptable: twin.life.state === 'created',
+    },
+    make: () => makeContainer(context, sandbox, request, digest),
+  });
+}
+
+async function makeContainer(
+  context: RuntimeContext,
+  sandbox: Sandbox,
+  request: ContainerRequest,
+  digest: string,
+): Promise<ContainerId> {
+  const image = context.images.find(request.image);
+  if (!image) {
+    throw new RuntimeError(
+      'not-found',
+      `image ${JSON.stringify(request.image.slice(0, 300))} is not present: pull it first`,
+    );
+  }
+  const id = context.host.newId() as ContainerId;
+  // Under the sandbox's lock, so that a stop or removal of the pod sees this container or comes first.
+  return context.locks.run(sandbox.id, () =>
+    withUndo(
+      async (undo) => {
+        if (!sandbox.ready) {
+          throw new RuntimeError(
+            'failed-precondition',
+            `pod sandbox ${sandbox.id} is not ready: run a new sandbox`,
+          );
+        }
+        const plan = planContainer(context, sandbox, request, image, id);
+        if (request.logPath !== '') {
+          await context.host.requireFolder('log folder', plan.logFolder);
+        }
+        const record: ContainerRecord = { ...plan.record, requestDigest: digest };
+        undo.add('remove the record', () => context.store.removeContainer(id));
+        await context.store.saveContainer(record);
+        await build(context, sandbox, request, image, plan, record, undo);
+        const created: ContainerRecord = { ...record, phase: 'created' };
+        await context.store.saveContainer(created);
+        const container = new Container(created, { state: 'created', pid: 0 });
+        context.objects.addContainer(container);
+        watchContainer(context, container);
+        return id;
+      },
+      reportUndo(context, id),
+    ),
+  );
+}
+
+/** Every side effect of a creation; completes `record` with what only the root filesystem tells. */
+async function build(
+  context: RuntimeContext,
+  sandbox: Sandbox,
+  request: ContainerRequest,
+  image: ImageRecord,
+  plan: ContainerPlan,
+  record: ContainerRecord,
+  undo: UndoStack,
+): Promise<void> {
+  const { id } = record;
+  const { outer, shim } = record.cgroup;
+  for (const mount of request.mounts) await context.host.ensureMountSource(mount.source);
+  undo.add('remove the root filesystem', () => context.rootfs.remove(id));
+  await step('prepare its root filesystem', id, context.rootfs.prepare(id, image));
+  undo.add('remove the cgroup', async () => {
+    await context.cgroups.kill(outer);
+    await context.cgroups.remove(outer);
+  });
+  await step('make its cgroup', id, context.cgroups.make(outer));
+  await step('make the cgroup of the shims', id, context.cgroups.make(shim));
+  undo.add('remove the folders', () => context.folders.removeContainerRun(id));
+  await step('make its folders', id, context.folders.makeContainer(id));
+
+  const rootfs = await step('mount its root filesystem', id, context.rootfs.mount(id, image));
+  try {
+    const user = resolveUser(request.user, image.config.user, {
+      passwd: readUserFile(context, rootfs, '/etc/passwd'),
+      group: readUserFile(context, rootfs, '/etc/group'),
+    });
+    applyUser(record, user);
+  } catch (error) {
+    context.host.closeFd(rootfs);
+    throw wrap(error, `container ${id}: cannot resolve its user`);
+  }
+  const spec = plan.spec(record, sandbox);
+  // The engine owns the mount's descriptor from here.
+  await context.engine.create(spec, rootfs);
+}
+
+function readUserFile(context: RuntimeContext, rootfs: OwnedFd, path: string): string | null {
+  const bytes = context.host.readFileBelow(rootfs, path, MAX_USER_FILE);
+  return bytes === null ? null : Buffer.from(bytes).toString('utf8');
+}
+
+function applyUser(record: ContainerRecord, user: ResolvedUser): void {
+  const { uid, gid, supplementalGroups, home } = user;
+  record.user = {
+    uid,
+    gid,
+    supplementalGroups: [gid, ...supplementalGroups.filter((g) => g !== gid)],
+  };
+  record.process.uid = uid;
+  record.process.gid = gid;
+  record.process.supplementalGroups = record.user.supplementalGroups;
+  if (!record.process.env.some((entry) => entry.startsWith('HOME='))) {
+    record.process.env.push(`HOME=${home}`);
+  }
+}
+
+async function step<T>(what: string, id: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw wrap(error, `container ${id}: cannot ${what}`);
+  }
+}

@@ -1,0 +1,271 @@
+/** From a CreateContainer request and its image to a record and a spec for the shim. No side effects. */
+import { posix } from 'node:path';
+import { resolveCapabilities } from '../core/capabilities.js';
+import { RuntimeError } from '../core/errors.js';
+import type { ContainerId } from '../core/ids.js';
+import type { BindMount, ContainerRecord, ContainerSpec, ImageRecord } from '../core/model.js';
+import type { ContainerRequest } from '../core/requests.js';
+import { defaultSeccompProfile } from '../core/seccomp-profile.js';
+import { parseSignal } from '../core/signals.js';
+import {
+  requireAbsolutePath,
+  requireNoControl,
+  requireNoNul,
+  requireNonEmpty,
+  requireRelativePath,
+} from '../core/text.js';
+import type { RuntimeContext } from './context.js';
+import type { Sandbox } from './objects.js';
+
+const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+const SIGTERM = 15;
+
+export interface ContainerPlan {
+  /** Phase 'creating'; the user is filled in when the root filesystem can be read. */
+  record: Omit<ContainerRecord, 'requestDigest'>;
+  logFolder: string;
+  spec(record: ContainerRecord, sandbox: Sandbox): ContainerSpec;
+}
+
+export function validateContainer(request: ContainerRequest): void {
+  requireNonEmpty('container metadata.name', request.metadata.name);
+  requireNoControl('container metadata.name', request.metadata.name);
+  requireNonEmpty('container image', request.image);
+  requireNoControl('container image', request.image);
+  if (request.logPath !== '') requireRelativePath('container log_path', request.logPath);
+  if (request.workingDir !== '') requireAbsolutePath('container working_dir', request.workingDir);
+  for (const word of [...request.command, ...request.args]) {
+    requireNoNul('container command or argument', word);
+  }
+  for (const [key, value] of request.env) {
+    requireNonEmpty('container env key', key);
+    requireNoNul('container env key', key);
+    requireNoNul(`container env ${key}`, value);
+    if (key.includes('=')) {
+      throw new RuntimeError(
+        'invalid-argument',
+        `container env key ${JSON.stringify(key.slice(0, 80))} must not contain "="`,
+      );
+    }
+  }
+  for (const mount of request.mounts) {
+    requireAbsolutePath('mount container_path', mount.target);
+    requireAbsolutePath('mount host_path', mount.source);
+    if (posix.normalize(mount.target) === '/') {
+      throw new RuntimeError(
+        'invalid-argument',
+        `mount container_path "${mount.target}" is the root itself: mount below it`,
+      );
+    }
+    if (mount.recursiveReadonly && (!mount.readonly || mount.propagation !== 'private')) {
+      throw new RuntimeError(
+        'invalid-argument',
+        `mount ${mount.target}: recursive_read_only needs readonly and private propagation`,
+      );
+    }
+  }
+  for (const path of [...request.maskedPaths, ...request.readonlyPaths]) {
+    requireAbsolutePath('masked or read-only path', path);
+  }
+}
+
+export function planContainer(
+  context: RuntimeContext,
+  sandbox: Sandbox,
+  request: ContainerRequest,
+  image: ImageRecord,
+  id: ContainerId,
+): ContainerPlan {
+  const argv = commandLine(request, image);
+  const { cgroupBase } = context.host;
+  const capabilities = resolveCapabilities({
+    ...request.capabilities,
+    privileged: request.privileged,
+  });
+  const logPath = request.logPath === '' ? '' : posix.join(logDirectory(sandbox), request.logPath);
+  const record: ContainerPlan['record'] = {
+    version: 1,
+    id,
+    sandboxId: sandbox.id,
+    phase: 'creating',
+    createdAt: String(context.host.now()),
+    bootId: context.host.bootId,
+    metadata: request.metadata,
+    image: request.image,
+    imageId: image.id,
+    imageRef: image.id,
+    labels: request.labels,
+    annotations: request.annotations,
+    logPath,
+    mounts: request.mounts.map((mount) => ({
+      containerPath: mount.target,
+      hostPath: mount.source,
+      readonly: mount.readonly,
+      recursiveReadonly: mount.recursiveReadonly,
+      propagation: mount.propagation,
+    })),
+    cgroup: {
+      outer: `${sandbox.record.cgroup}/${id}`,
+      monitor: `${cgroupBase}/monitor/${id}`,
+      pivot: `${cgroupBase}/pivot`,
+      shim: `${cgroupBase}/shim`,
+    },
+    user: { uid: 0, gid: 0, supplementalGroups: [] },
+    stopSignal: request.stopSignal || parseSignal(image.config.stopSignal) || SIGTERM,
+    process: {
+      env: environment(request, image, sandbox),
+      cwd: request.workingDir || image.config.workingDir || '/',
+      uid: 0,
+      gid: 0,
+      supplementalGroups: [],
+      capabilities,
+      noNewPrivileges: request.noNewPrivileges && !request.privileged,
+      apparmorProfile: null,
+      oomScoreAdj: request.oomScoreAdj,
+    },
+    seccompProfile: request.privileged ? 'unconfined' : request.seccomp,
+    stdin: request.stdin,
+    stdinOnce: request.stdinOnce,
+    tty: request.tty,
+    lost: null,
+  };
+  requireAbsolutePath(`image ${image.id}: working directory`, record.process.cwd);
+  return {
+    record,
+    logFolder: logPath === '' ? '' : posix.dirname(logPath),
+    spec: (complete, pod) => toSpec(context, pod, request, complete, argv),
+  };
+}
+
+function toSpec(
+  context: RuntimeContext,
+  sandbox: Sandbox,
+  request: ContainerRequest,
+  record: ContainerRecord,
+  argv: string[],
+): ContainerSpec {
+  return {
+    id: record.id,
+    directory: context.folders.containerDirectory(record.id),
+    runDirectory: context.folders.containerRunDirectory(record.id),
+    cgroup: record.cgroup,
+    namespaces: namespacePaths(context, sandbox, request),
+    readonlyRootfs: request.readonlyRootfs,
+    privileged: request.privileged,
+    mounts: [...podFiles(context, sandbox, request), ...request.mounts],
+    maskedPaths: request.privileged ? [] : request.maskedPaths,
+    readonlyPaths: request.privileged ? [] : request.readonlyPaths,
+    process: {
+      ...record.process,
+      argv,
+      seccomp:
+        record.seccompProfile === 'unconfined'
+          ? null
+          : context.host.compileSeccomp(defaultSeccompProfile(record.process.capabilities)),
+      tty: record.tty,
+    },
+    stdin: record.stdin,
+    stdinOnce: record.stdinOnce,
+    logPath: record.logPath,
+  };
+}
+
+/** Kubernetes' rule: a command replaces entrypoint and cmd of the image, args replace cmd alone. */
+function commandLine(request: ContainerRequest, image: ImageRecord): string[] {
+  const { entrypoint, cmd } = image.config;
+  const argv =
+    request.command.length > 0
+      ? [...request.command, ...request.args]
+      : [...entrypoint, ...(request.args.length > 0 ? request.args : cmd)];
+  if (argv.length > 0) return argv;
+  throw new RuntimeError(
+    'invalid-argument',
+    `container ${request.metadata.name}: neither the request nor image ${request.image} names a command: set one`,
+  );
+}
+
+/** Later entries win: defaults, the image's, the request's. Values may hold any byte but NUL. */
+function environment(request: ContainerRequest, image: ImageRecord, sandbox: Sandbox): string[] {
+  const env = new Map<string, string>([['PATH', DEFAULT_PATH]]);
+  if (sandbox.record.hostname !== '') env.set('HOSTNAME', sandbox.record.hostname);
+  if (request.tty) env.set('TERM', 'xterm');
+  for (const entry of image.config.env) {
+    const at = entry.indexOf('=');
+    if (at > 0) env.set(entry.slice(0, at), entry.slice(at + 1));
+  }
+  for (const [key, value] of request.env) env.set(key, value);
+  return [...env].map(([key, value]) => `${key}=${value}`);
+}
+
+function logDirectory(sandbox: Sandbox): string {
+  if (sandbox.record.logDirectory !== '') return sandbox.record.logDirectory;
+  throw new RuntimeError(
+    'invalid-argument',
+    `container log_path is given but pod sandbox ${sandbox.id} has no log_directory: set both or neither`,
+  );
+}
+
+function namespacePaths(
+  context: RuntimeContext,
+  sandbox: Sandbox,
+  request: ContainerRequest,
+): ContainerSpec['namespaces'] {
+  const { network, ipc } = sandbox.record.namespaces;
+  const path = (kind: 'net' | 'ipc' | 'uts'): string => context.namespaces.path(sandbox.id, kind);
+  return {
+    network: network === 'pod' ? path('net') : 'host',
+    uts: network === 'pod' ? path('uts') : 'host',
+    ipc: ipc === 'pod' ? path('ipc') : 'host',
+    pid: pidNamespace(context, sandbox, request),
+  };
+}
+
+function pidNamespace(
+  context: RuntimeContext,
+  sandbox: Sandbox,
+  request: ContainerRequest,
+): string {
+  switch (request.pid) {
+    case 'container':
+      return 'new';
+    case 'node':
+      return 'host';
+    case 'pod':
+      throw new RuntimeError(
+        'unimplemented',
+        `container ${request.metadata.name}: namespace_options.pid POD is not supported yet: use CONTAINER or NODE`,
+      );
+    case 'target': {
+      const target = context.objects.container(request.targetId);
+      if (target.record.sandboxId !== sandbox.id || target.life.state !== 'running') {
+        throw new RuntimeError(
+          'failed-precondition',
+          `container ${request.metadata.name}: target_id ${target.id} must be a running container of the same pod`,
+        );
+      }
+      return `/proc/${target.life.pid}/ns/pid`;
+    }
+  }
+}
+
+/** Files of the pod that every container sees, unless it mounts its own over them as the kubelet does. */
+function podFiles(
+  context: RuntimeContext,
+  sandbox: Sandbox,
+  request: ContainerRequest,
+): BindMount[] {
+  const files: [name: string, wanted: boolean][] = [
+    ['resolv.conf', sandbox.record.dns !== null],
+    ['hostname', sandbox.record.namespaces.network === 'pod'],
+  ];
+  const taken = new Set(request.mounts.map((mount) => posix.normalize(mount.target)));
+  return files
+    .filter(([name, wanted]) => wanted && !taken.has(`/etc/${name}`))
+    .map(([name]) => ({
+      source: context.folders.sandboxFile(sandbox.id, name),
+      target: `/etc/${name}`,
+      readonly: request.readonlyRootfs,
+      recursiveReadonly: false,
+      propagation: 'private',
+    }));
+}

@@ -1,0 +1,72 @@
+/** Follows a container to its end: the one place where 'exited' comes from. */
+import type { ExitRecord } from '../core/model.js';
+import type { RuntimeContext } from './context.js';
+import type { Container } from './objects.js';
+
+/** Exit code of a container whose end nobody saw, as the kubelet knows it from other runtimes. */
+const UNKNOWN_EXIT = 255;
+
+/** Starts to wait; the container's life becomes 'exited' when its shim has ended. */
+export function watchContainer(context: RuntimeContext, container: Container): void {
+  const { id } = container;
+  const { folders } = context;
+  context.cgroups.watch(id, container.record.cgroup.outer);
+  container.ended = context.engine
+    .waitForExit(id, folders.containerDirectory(id), folders.containerRunDirectory(id))
+    .catch((error: unknown) => recordLoss(context, container, error))
+    .then((exit) => {
+      context.cgroups.unwatch(id);
+      container.update({ state: 'exited', exit });
+      context.log.info(
+        { container: id, exitCode: exit.exitCode, oomKilled: exit.oomKilled },
+        'container exited',
+      );
+      return exit;
+    });
+}
+
+/** The shim is gone without a record: whatever still runs is nobody's, so it is ended and noted. */
+async function recordLoss(
+  context: RuntimeContext,
+  container: Container,
+  error: unknown,
+): Promise<ExitRecord> {
+  const message = error instanceof Error ? error.message : String(error);
+  context.log.error({ container: container.id, err: error }, 'container lost its shim');
+  try {
+    await context.cgroups.kill(container.record.cgroup.outer);
+  } catch (killError) {
+    context.log.error({ container: container.id, err: killError }, 'cannot kill a lost container');
+  }
+  return markLost(context, container, message);
+}
+
+export async function markLost(
+  context: RuntimeContext,
+  container: Container,
+  message: string,
+): Promise<ExitRecord> {
+  const at = context.host.now();
+  container.record = { ...container.record, lost: { at: String(at), message } };
+  try {
+    await context.store.saveContainer(container.record);
+  } catch (error) {
+    context.log.error({ container: container.id, err: error }, 'cannot save a lost container');
+  }
+  return lostExit(container.record.lost ?? { at: String(at), message }, startedAt(container));
+}
+
+export function lostExit(lost: { at: string; message: string }, startedAt: bigint): ExitRecord {
+  return {
+    exitCode: UNKNOWN_EXIT,
+    signal: 0,
+    startedAt,
+    finishedAt: BigInt(lost.at),
+    oomKilled: false,
+    message: lost.message,
+  };
+}
+
+function startedAt(container: Container): bigint {
+  return container.life.state === 'running' ? container.life.startedAt : 0n;
+}

@@ -1,0 +1,64 @@
+/** What every verb works with: the ports, the objects, and one lock per object. */
+import type { Logger } from '../core/logger.js';
+import type {
+  CgroupTree,
+  ContainerEngine,
+  ImageStore,
+  NamespaceStore,
+  ObjectFolders,
+  OwnedFd,
+  PodNetwork,
+  RootfsStorage,
+  StateStore,
+} from '../core/ports.js';
+import type { SeccompProfile } from '../core/seccomp-profile.js';
+import type { KeyedMutex } from '../util/keyed-mutex.js';
+import type { UndoFailure } from '../util/undo.js';
+import type { Objects } from './objects.js';
+
+export interface RuntimeContext {
+  store: StateStore;
+  folders: ObjectFolders;
+  namespaces: NamespaceStore;
+  network: PodNetwork;
+  rootfs: RootfsStorage;
+  images: ImageStore;
+  engine: ContainerEngine;
+  cgroups: CgroupTree;
+  log: Logger;
+  host: HostFacts;
+
+  objects: Objects;
+  /** Held by id for every mutating verb; a verb on a container holds the container's alone. */
+  locks: KeyedMutex;
+  /** Calls under way by name of the object they make, for adopting repeats. */
+  pending: Map<string, { digest: string; result: Promise<string> }>;
+}
+
+/** Facts and kernel services that are neither a port with a fake nor an object. */
+export interface HostFacts {
+  bootId: string;
+  /** Our own folder in the cgroup v2 hierarchy, e.g. `/pvecri`. */
+  cgroupBase: string;
+  /** Nanoseconds since the epoch. */
+  now(): bigint;
+  newId(): string;
+  compileSeccomp(profile: SeccompProfile): Uint8Array;
+  /** A regular file below the mount, symlinks resolved inside it; null when absent. */
+  readFileBelow(root: OwnedFd, path: string, maxBytes: number): Uint8Array | null;
+  closeFd(fd: OwnedFd): void;
+  /** Makes a missing folder on the host that a mount wants as its source. */
+  ensureMountSource(path: string): Promise<void>;
+  /** Throws when the folder that should hold a log file is not there. */
+  requireFolder(what: string, path: string): Promise<void>;
+}
+
+/** Reports what could not be undone after a failure; the caller gets the failure itself. */
+export function reportUndo(context: RuntimeContext, id: string): (failure: UndoFailure) => void {
+  return ({ what, error }) => {
+    context.log.error(
+      { id, err: error },
+      `cannot undo: ${what}; the next start of the agent tries again`,
+    );
+  };
+}

@@ -1,0 +1,142 @@
+/**
+ * The start of the agent's life: what the records and the facts on the host say, brought together.
+ * Nothing is answered before this has ended.
+ *
+ * - A record in phase 'creating' is half-made: everything it may have made is removed.
+ * - A sandbox is ready when its phase says so, the host has not rebooted, and its namespaces are pinned.
+ * - A container's life is what its shim or its exit record says; neither means it is lost.
+ * - Side effects without a record (a removal that was cut short, a disk that lost a write) are removed.
+ */
+import type { ContainerRecord, SandboxRecord } from '../core/model.js';
+import type { EngineState } from '../core/ports.js';
+import { lostExit, markLost, watchContainer } from './container-watch.js';
+import type { RuntimeContext } from './context.js';
+import { Container, Sandbox } from './objects.js';
+import { pinnedKinds } from './sandbox-plan.js';
+
+export async function recover(context: RuntimeContext): Promise<void> {
+  const { sandboxes, containers, unreadable } = await context.store.load();
+  for (const { path, reason } of unreadable) {
+    context.log.error({ path, reason }, 'cannot read a record; it is left as it is');
+  }
+  await Promise.all(sandboxes.map((record) => recoverSandbox(context, record)));
+  await Promise.all(containers.map((record) => recoverContainer(context, record)));
+  // A record that could not be read may own anything: nothing is taken for an orphan then.
+  if (unreadable.length === 0) await removeOrphans(context);
+  context.log.info(
+    { sandboxes: sandboxes.length, containers: containers.length },
+    'recovered what was there',
+  );
+}
+
+async function recoverSandbox(context: RuntimeContext, record: SandboxRecord): Promise<void> {
+  const { id } = record;
+  if (record.phase === 'creating') {
+    await attempt(context, `undo the half-made pod sandbox ${id}`, async () => {
+      await context.network.detach(id);
+      await context.namespaces.unpin(id);
+      if (record.ownsCgroup) await context.cgroups.remove(record.cgroup);
+      await context.folders.removeSandboxFiles(id);
+      await context.store.removeSandbox(id);
+    });
+    return;
+  }
+  const ready =
+    record.phase === 'ready' &&
+    record.bootId === context.host.bootId &&
+    (await context.namespaces.isPinned(id, pinnedKinds(record.namespaces)));
+  context.objects.addSandbox(new Sandbox(record, ready));
+}
+
+async function recoverContainer(context: RuntimeContext, record: ContainerRecord): Promise<void> {
+  const { id } = record;
+  if (record.phase === 'creating' || !context.objects.findSandbox(record.sandboxId)) {
+    await attempt(context, `undo the half-made container ${id}`, async () => {
+      await context.cgroups.kill(record.cgroup.outer);
+      await context.cgroups.remove(record.cgroup.outer);
+      await context.rootfs.remove(id);
+      await context.folders.removeContainerRun(id);
+      await context.store.removeContainer(id);
+    });
+    return;
+  }
+  if (record.lost) {
+    const exit = lostExit(record.lost, 0n);
+    context.objects.addContainer(new Container(record, { state: 'exited', exit }));
+    return;
+  }
+  const found = await context.engine.inspect(
+    id,
+    context.folders.containerDirectory(id),
+    context.folders.containerRunDirectory(id),
+  );
+  await addRecovered(context, record, found);
+}
+
+async function addRecovered(
+  context: RuntimeContext,
+  record: ContainerRecord,
+  found: EngineState,
+): Promise<void> {
+  if (found.state === 'lost') {
+    const rebooted = record.bootId !== context.host.bootId;
+    const container = new Container(record, { state: 'created', pid: 0 });
+    await attempt(context, `end the lost container ${record.id}`, () =>
+      context.cgroups.kill(record.cgroup.outer),
+    );
+    const exit = await markLost(
+      context,
+      container,
+      rebooted ? 'the node was rebooted' : 'its shim was killed while the agent was down',
+    );
+    context.objects.addContainer(new Container(container.record, { state: 'exited', exit }));
+    return;
+  }
+  const container = new Container(record, found);
+  context.objects.addContainer(container);
+  if (found.state !== 'exited') watchContainer(context, container);
+}
+
+async function removeOrphans(context: RuntimeContext): Promise<void> {
+  const isSandbox = (id: string): boolean => context.objects.findSandbox(id) !== undefined;
+  const isContainer = (id: string): boolean => context.objects.findContainer(id) !== undefined;
+  for (const id of await context.network.list()) {
+    if (isSandbox(id)) continue;
+    await attempt(context, `detach the network of pod sandbox ${id}`, () =>
+      context.network.detach(id),
+    );
+  }
+  for (const id of await context.namespaces.list()) {
+    if (isSandbox(id)) continue;
+    await attempt(context, `unpin the namespaces of pod sandbox ${id}`, () =>
+      context.namespaces.unpin(id),
+    );
+  }
+  const base = `${context.host.cgroupBase}/pod`;
+  for (const id of await context.cgroups.children(base)) {
+    if (isSandbox(id)) continue;
+    await attempt(context, `remove the cgroup of pod sandbox ${id}`, async () => {
+      await context.cgroups.kill(`${base}/${id}`);
+      await context.cgroups.remove(`${base}/${id}`);
+    });
+  }
+  for (const id of await context.rootfs.list()) {
+    if (isContainer(id)) continue;
+    await attempt(context, `remove the root filesystem of container ${id}`, () =>
+      context.rootfs.remove(id),
+    );
+  }
+}
+
+/** One broken object must not keep the agent from serving the others. */
+async function attempt(
+  context: RuntimeContext,
+  what: string,
+  work: () => Promise<void>,
+): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    context.log.error({ err: error }, `cannot ${what}; the next start tries again`);
+  }
+}

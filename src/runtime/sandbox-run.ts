@@ -1,0 +1,129 @@
+/** RunPodSandbox: cgroup, pinned namespaces, files, network; no process. */
+import { RuntimeError, wrap } from '../core/errors.js';
+import type { SandboxId } from '../core/ids.js';
+import type { SandboxRecord } from '../core/model.js';
+import type { SandboxRequest } from '../core/requests.js';
+import { formatResolvConf } from '../core/resolv-conf.js';
+import { withUndo } from '../util/undo.js';
+import { adoptOrMake, digestOf } from './adopt.js';
+import type { RuntimeContext } from './context.js';
+import { reportUndo } from './context.js';
+import { Sandbox } from './objects.js';
+import { pinnedKinds, validateSandbox } from './sandbox-plan.js';
+
+export async function runSandbox(
+  context: RuntimeContext,
+  request: SandboxRequest,
+): Promise<string> {
+  validateSandbox(request);
+  const { name, namespace, uid, attempt } = request.metadata;
+  const digest = digestOf(request);
+  const twin = [...context.objects.sandboxes()].find(({ record: { metadata: m } }) => {
+    return m.name === name && m.namespace === namespace && m.uid === uid && m.attempt === attempt;
+  });
+  return adoptOrMake(context, {
+    what: `pod sandbox ${namespace}/${name} (uid ${uid}, attempt ${attempt})`,
+    name: JSON.stringify(['sandbox', name, namespace, uid, attempt]),
+    digest,
+    existing: twin && {
+      id: twin.id,
+      digest: twin.record.requestDigest,
+      adoptable: twin.ready,
+    },
+    make: () => makeSandbox(context, request, digest),
+  });
+}
+
+async function makeSandbox(
+  context: RuntimeContext,
+  request: SandboxRequest,
+  digest: string,
+): Promise<SandboxId> {
+  const id = context.host.newId() as SandboxId;
+  return context.locks.run(id, () =>
+    withUndo(
+      async (undo) => {
+        const cgroup = request.cgroupParent || `${context.host.cgroupBase}/pod/${id}`;
+        const record: SandboxRecord = {
+          version: 1,
+          id,
+          phase: 'creating',
+          createdAt: String(context.host.now()),
+          bootId: context.host.bootId,
+          metadata: request.metadata,
+          hostname: request.hostname,
+          logDirectory: request.logDirectory,
+          dns: request.dns,
+          portMappings: request.portMappings,
+          labels: request.labels,
+          annotations: request.annotations,
+          cgroup,
+          ownsCgroup: request.cgroupParent === '',
+          namespaces: request.namespaces,
+          sysctls: request.sysctls,
+          privileged: request.privileged,
+          runtimeHandler: request.runtimeHandler,
+          ips: [],
+          requestDigest: digest,
+        };
+        // The record goes to disk before the first side effect: a killed agent finds and undoes it.
+        undo.add('remove the record', () => context.store.removeSandbox(id));
+        await context.store.saveSandbox(record);
+
+        undo.add('remove the cgroup', async () => {
+          if (record.ownsCgroup) await context.cgroups.remove(cgroup);
+        });
+        await step('make the cgroup', id, context.cgroups.make(cgroup));
+        undo.add('remove its files', () => context.folders.removeSandboxFiles(id));
+        if (request.dns) {
+          await context.folders.writeSandboxFile(id, 'resolv.conf', formatResolvConf(request.dns));
+        }
+        await context.folders.writeSandboxFile(id, 'hostname', `${request.hostname}\n`);
+
+        undo.add('unpin the namespaces', () => context.namespaces.unpin(id));
+        await step(
+          'pin the namespaces',
+          id,
+          context.namespaces.pin(id, {
+            kinds: pinnedKinds(request.namespaces),
+            hostname: request.hostname,
+            sysctls: request.sysctls,
+          }),
+        );
+        if (request.namespaces.network === 'pod') {
+          undo.add('detach the network', () => context.network.detach(id));
+          const { ips } = await step(
+            'attach the network',
+            id,
+            context.network.attach({
+              id,
+              netnsPath: context.namespaces.path(id, 'net'),
+              metadata: request.metadata,
+              portMappings: request.portMappings,
+            }),
+          );
+          if (ips.length === 0) {
+            throw new RuntimeError(
+              'internal',
+              `pod sandbox ${id}: the network gave no address: its CNI plugin must answer ADD with one`,
+            );
+          }
+          record.ips = ips;
+        }
+        record.phase = 'ready';
+        await context.store.saveSandbox(record);
+        context.objects.addSandbox(new Sandbox(record, true));
+        return id;
+      },
+      reportUndo(context, id),
+    ),
+  );
+}
+
+async function step<T>(what: string, id: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw wrap(error, `pod sandbox ${id}: cannot ${what}`);
+  }
+}

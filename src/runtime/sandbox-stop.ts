@@ -1,0 +1,34 @@
+/** StopPodSandbox: ends what runs in the pod and gives back its network and namespaces. */
+import { wrap } from '../core/errors.js';
+import { killContainer } from './container-kill.js';
+import type { RuntimeContext } from './context.js';
+import type { Sandbox } from './objects.js';
+
+/** Idempotent; an unknown sandbox is a stopped one, as CRI demands. */
+export async function stopSandbox(context: RuntimeContext, id: string): Promise<void> {
+  const sandbox = context.objects.findSandbox(id);
+  if (sandbox) await context.locks.run(sandbox.id, () => stopLocked(context, sandbox));
+}
+
+/** The caller holds the sandbox's lock. */
+export async function stopLocked(context: RuntimeContext, sandbox: Sandbox): Promise<void> {
+  const { id } = sandbox;
+  await Promise.all(context.objects.containersOf(id).map((c) => killContainer(context, c)));
+  if (sandbox.record.phase === 'stopped') return;
+  // From here the pod is no longer ready, whatever happens to the rest.
+  sandbox.update({ ready: false });
+  if (sandbox.record.phase !== 'stopping') {
+    const stopping = { ...sandbox.record, phase: 'stopping' as const };
+    await context.store.saveSandbox(stopping);
+    sandbox.update({ record: stopping });
+  }
+  try {
+    await context.network.detach(id);
+    await context.namespaces.unpin(id);
+  } catch (error) {
+    throw wrap(error, `pod sandbox ${id}: cannot give back its network`);
+  }
+  const stopped = { ...sandbox.record, phase: 'stopped' as const };
+  await context.store.saveSandbox(stopped);
+  sandbox.update({ record: stopped });
+}
