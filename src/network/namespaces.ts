@@ -1,0 +1,129 @@
+/** A pod's namespaces, pinned as bind-mounted nsfs files: they live without any process. */
+import { access, mkdir, readdir, rmdir, unlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { hasCode, RuntimeError, wrap } from '../core/errors.js';
+import { parseSandboxId, type SandboxId } from '../core/ids.js';
+import type { NamespaceRequest, NamespaceStore } from '../core/ports.js';
+import type { NativeAddon, PinOptions } from '../native/binding.js';
+
+type Kind = 'net' | 'ipc' | 'uts';
+const KINDS: readonly Kind[] = ['net', 'ipc', 'uts'];
+
+/** `<directory>/<sandbox id>/ns/<kind>`. Other parts of the agent keep files beside `ns`. */
+export class PinnedNamespaces implements NamespaceStore {
+  readonly #addon: NativeAddon;
+  readonly #directory: string;
+
+  constructor(options: { addon: NativeAddon; directory: string }) {
+    this.#addon = options.addon;
+    this.#directory = options.directory;
+  }
+
+  async pin(id: SandboxId, wanted: NamespaceRequest): Promise<void> {
+    if (wanted.kinds.length === 0) {
+      // The host's sysctls are the host's.
+      if (wanted.sysctls.length > 0) {
+        throw new RuntimeError(
+          'invalid-argument',
+          `sandbox ${id} has sysctls but no namespace of its own`,
+        );
+      }
+      return;
+    }
+    if (wanted.kinds.some((kind) => this.#addon.isNamespace(this.path(id, kind)))) {
+      throw new RuntimeError('already-exists', `sandbox ${id} has pinned namespaces`);
+    }
+    try {
+      await mkdir(this.#folder(id), { recursive: true, mode: 0o700 });
+      const options: PinOptions = { hostname: wanted.hostname, sysctls: wanted.sysctls };
+      for (const kind of wanted.kinds) {
+        options[kind] = this.path(id, kind);
+        await writeFile(this.path(id, kind), '', { mode: 0o600 });
+      }
+      await this.#addon.pinNamespaces(options);
+    } catch (error) {
+      await this.unpin(id);
+      // EINVAL, ENOENT and EACCES are the answers to a sysctl, a value or a hostname that will not do.
+      const fault = hasCode(error, 'EINVAL', 'ENOENT', 'EACCES') ? 'invalid-argument' : 'internal';
+      throw wrap(error, `cannot pin namespaces of sandbox ${id}`, fault);
+    }
+  }
+
+  path(id: SandboxId, kind: Kind): string {
+    return join(this.#folder(id), kind);
+  }
+
+  isPinned(id: SandboxId, kinds: readonly Kind[]): Promise<boolean> {
+    return Promise.resolve(kinds.every((kind) => this.#addon.isNamespace(this.path(id, kind))));
+  }
+
+  async unpin(id: SandboxId): Promise<void> {
+    try {
+      for (const kind of KINDS) {
+        const path = this.path(id, kind);
+        // A second mount on the same file would keep its namespace.
+        while (this.#addon.unmount(path));
+        await unlessAbsent(unlink(path));
+      }
+      await unlessAbsent(rmdir(this.#folder(id)));
+    } catch (error) {
+      throw wrap(error, `cannot unpin namespaces of sandbox ${id}`);
+    }
+    try {
+      await rmdir(join(this.#directory, id));
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT', 'ENOTEMPTY')) {
+        throw wrap(error, `cannot remove folder of sandbox ${id}`);
+      }
+    }
+  }
+
+  async list(): Promise<SandboxId[]> {
+    const ids: SandboxId[] = [];
+    for (const name of await this.#names()) {
+      const id = sandboxIdOf(name);
+      if (id !== undefined && (await exists(this.#folder(id)))) ids.push(id);
+    }
+    return ids;
+  }
+
+  async #names(): Promise<string[]> {
+    try {
+      return await readdir(this.#directory);
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return [];
+      throw wrap(error, `cannot list sandboxes in ${this.#directory}`);
+    }
+  }
+
+  #folder(id: SandboxId): string {
+    return join(this.#directory, id, 'ns');
+  }
+}
+
+/** Whatever else lies in the folder is not ours. */
+function sandboxIdOf(name: string): SandboxId | undefined {
+  try {
+    return parseSandboxId(name);
+  } catch {
+    return undefined;
+  }
+}
+
+async function unlessAbsent(step: Promise<void>): Promise<void> {
+  try {
+    await step;
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT')) throw error;
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await access(path);
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return false;
+    throw error;
+  }
+}
