@@ -1,0 +1,106 @@
+/** What an attachment needs for its DEL, on disk from before its first plugin runs. */
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { hasCode, wrap } from '../../core/errors.js';
+import type { SandboxId } from '../../core/ids.js';
+import { isTemporaryName, syncFolder, writeFileAtomic } from '../../util/atomic-file.js';
+import { networkConfig } from './conflist.js';
+
+const VERSION = 1;
+const FILE = /^([0-9a-f]{64})\.json$/;
+
+const attachment = z.strictObject({
+  version: z.literal(VERSION),
+  id: z.string(),
+  netnsPath: z.string(),
+  ifName: z.string(),
+  args: z.string(),
+  /** What the runtime offers to plugins that declare the capability. */
+  runtimeConfig: z.record(z.string(), z.unknown()),
+  network: networkConfig,
+  /** null until the last ADD has returned. */
+  result: z.record(z.string(), z.unknown()).nullable(),
+});
+
+export type Attachment = z.infer<typeof attachment>;
+
+export type CachedAttachment =
+  | { state: 'none' }
+  | { state: 'found'; attachment: Attachment }
+  | { state: 'newer'; path: string; version: number }
+  | { state: 'corrupt'; path: string };
+
+export class AttachmentCache {
+  readonly #folder: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  async save(attachment: Attachment): Promise<void> {
+    try {
+      await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+      await writeFileAtomic(this.#path(attachment.id), JSON.stringify(attachment));
+    } catch (error) {
+      throw wrap(error, `cannot save the network attachment of sandbox ${attachment.id}`);
+    }
+  }
+
+  async read(id: string): Promise<CachedAttachment> {
+    const path = this.#path(id);
+    let text: string;
+    try {
+      text = await readFile(path, 'utf8');
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return { state: 'none' };
+      throw wrap(error, `cannot read the network attachment of sandbox ${id}`);
+    }
+    return decode(text, path, id);
+  }
+
+  async remove(id: string): Promise<void> {
+    try {
+      await rm(this.#path(id), { force: true });
+      await syncFolder(this.#folder);
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return;
+      throw wrap(error, `cannot remove the network attachment of sandbox ${id}`);
+    }
+  }
+
+  /** Sandboxes with an attachment. Clears away what a killed save left. */
+  async list(): Promise<SandboxId[]> {
+    let names: string[];
+    try {
+      names = await readdir(this.#folder);
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return [];
+      throw wrap(error, `cannot list the network attachments in ${this.#folder}`);
+    }
+    for (const name of names.filter(isTemporaryName)) {
+      await rm(join(this.#folder, name), { force: true });
+    }
+    return names.flatMap((name) => (FILE.exec(name)?.[1] ?? []) as SandboxId | []);
+  }
+
+  #path(id: string): string {
+    return join(this.#folder, `${id}.json`);
+  }
+}
+
+function decode(text: string, path: string, id: string): CachedAttachment {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return { state: 'corrupt', path };
+  }
+  const header = z.looseObject({ version: z.int() }).safeParse(value);
+  if (header.success && header.data.version > VERSION) {
+    return { state: 'newer', path, version: header.data.version };
+  }
+  const result = attachment.safeParse(value);
+  if (!result.success || result.data.id !== id) return { state: 'corrupt', path };
+  return { state: 'found', attachment: result.data };
+}
