@@ -6,7 +6,7 @@ import { hasControlCharacter } from '../util/control-characters.js';
 export function splitCgroupPath(path: string): string[] {
   if (path === '/') return [];
   const [first, ...parts] = path.split('/');
-  if (first !== '') throw malformed(path, 'it must begin with a slash');
+  if (first !== '' || parts.length === 0) throw malformed(path, 'it must begin with a slash');
   for (const part of parts) {
     if (part === '') throw malformed(path, 'it has an empty part');
     if (part === '.' || part === '..') throw malformed(path, `it has the part ${part}`);
