@@ -51,7 +51,7 @@ describe('systemd units', () => {
   it('set nothing that gives a mount namespace or is inherited for good', () => {
     const comment = read('pvecri.service').replace(/^# ?/gm, '');
     const named = comment
-      .slice(comment.indexOf('Sandboxing stays off'))
+      .slice(comment.indexOf('Sandboxing stays off'), comment.indexOf('Each container gets'))
       .match(/\b[A-Z][A-Za-z]*[a-z][A-Z]\w+/g);
     assert.ok(named !== null && named.includes('PrivateTmp') && named.includes('NoNewPrivileges'));
     const service = settings('pvecri.service');
