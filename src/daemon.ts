@@ -58,11 +58,11 @@ class Daemon {
     const config = this.#config;
     const log = this.#log;
     const addon = loadAddon();
-    const lock = lockRoot(addon.lockFile, config);
+    const lock = lockRoot((path) => addon.lockFile(path), config);
     this.#closers.push(() => {
       lock.release();
     });
-    const notifier = new Notifier({ notify: addon.notify, log });
+    const notifier = new Notifier({ notify: (message) => addon.notify(message), log });
     const composition = await compose(config, addon, log);
     const { context } = composition;
     this.#closers.push(() => composition.close());

@@ -70,6 +70,7 @@ function refuseUnsupported(config: ContainerConfig): void {
     throw unsupported('capabilities.add_ambient_capabilities', 'ambient capabilities');
   }
   const { apparmor } = security ?? {};
+  // eslint-disable-next-line @typescript-eslint/no-deprecated -- what old clients send is refused too
   if (apparmor?.profileType === ProfileType.Localhost || security?.apparmorProfile) {
     throw unsupported('security_context.apparmor', 'AppArmor profiles');
   }
@@ -134,6 +135,7 @@ function toUser(security: LinuxContainerSecurityContext | undefined): UserReques
 
 function toSeccomp(security: LinuxContainerSecurityContext | undefined): SeccompRequest {
   const profile: SecurityProfile | undefined = security?.seccomp;
+  // eslint-disable-next-line @typescript-eslint/no-deprecated -- what old clients send is refused too
   if (security?.seccompProfilePath) {
     throw unsupported('security_context.seccomp_profile_path', 'seccomp profile files');
   }

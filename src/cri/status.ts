@@ -35,6 +35,6 @@ export function toServiceError(error: unknown): ServiceError {
 
 /** The way back, for clients. */
 export function fromCode(code: number): ErrorKind {
-  const found = Object.entries(CODES).find(([, value]) => Number(value) === code);
+  const found = Object.entries(CODES).find(([, value]) => (value as number) === code);
   return (found?.[0] as ErrorKind | undefined) ?? 'unknown';
 }

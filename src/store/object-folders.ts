@@ -1,5 +1,5 @@
 /** Where the files of an object lie: persistent ones below `root`, volatile ones below `state`. */
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { wrap } from '../core/errors.js';
 import type { ContainerId, SandboxId } from '../core/ids.js';
@@ -46,7 +46,9 @@ export class FileObjectFolders implements ObjectFolders {
       await mkdir(this.#sandboxDirectory(id), { recursive: true, mode: 0o700 });
       // Volatile like the pod itself, so not synced. Bind-mounted into containers, whose users are
       // not root: readable by all, in a private folder.
-      await writeFile(path, content, { mode: 0o644 });
+      await writeFile(path, content);
+      // Not by the mode of creation: a unit's UMask would take it away again.
+      await chmod(path, 0o644);
     } catch (error) {
       throw wrap(error, `cannot write ${name} of sandbox ${id}`);
     }

@@ -11,7 +11,7 @@ import type {
   ImageRecord,
   SandboxRecord,
 } from '../../src/core/model.js';
-import type { EngineState, ExecRequest, ExecResult } from '../../src/core/ports.js';
+import type { EngineState, ExecResult } from '../../src/core/ports.js';
 import type { RuntimeContext } from '../../src/runtime/context.js';
 import { Objects } from '../../src/runtime/objects.js';
 import { KeyedMutex } from '../../src/util/keyed-mutex.js';
@@ -297,7 +297,7 @@ export class FakeNode {
           if (shim.exit) return shim.exit;
           throw new Error('shim was killed');
         },
-        exec: (_request: ExecRequest): Promise<ExecResult> =>
+        exec: (): Promise<ExecResult> =>
           call('engine.exec', () => ({
             exitCode: 0,
             stdout: new Uint8Array(),

@@ -1,7 +1,6 @@
 /** Folders are private, files for containers readable, removal idempotent. */
 import assert from 'node:assert/strict';
 import { existsSync, statSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ContainerId, SandboxId } from '../../../src/core/ids.js';
 import { FileObjectFolders } from '../../../src/store/object-folders.js';
@@ -28,21 +27,28 @@ describe('FileObjectFolders', () => {
       assert.equal(existsSync(folders.containerDirectory(container)), true);
     }));
 
-  it('writes files that any user of a container may read', () =>
-    withTempFolder(async (root) => {
-      const folders = new FileObjectFolders({ root, state: '/nonexistent' });
-      await mkdir(join(root, 'sandboxes', sandbox), { recursive: true });
-      const path = await folders.writeSandboxFile(sandbox, 'resolv.conf', 'nameserver ::1\n');
-      assert.equal(path, folders.sandboxFile(sandbox, 'resolv.conf'));
-      assert.equal(statSync(path).mode & 0o777, 0o644);
+  it('writes files that any user of a container may read, whatever the umask, and removes them', () =>
+    withTempFolder(async (state) => {
+      const folders = new FileObjectFolders({ root: '/nonexistent', state });
+      const mask = process.umask(0o077);
+      try {
+        const path = await folders.writeSandboxFile(sandbox, 'resolv.conf', 'nameserver ::1\n');
+        assert.equal(path, folders.sandboxFile(sandbox, 'resolv.conf'));
+        assert.equal(statSync(path).mode & 0o777, 0o644);
+        assert.equal(statSync(join(path, '..')).mode & 0o777, 0o700);
+        await folders.removeSandboxFiles(sandbox);
+        await folders.removeSandboxFiles(sandbox);
+        assert.equal(existsSync(path), false);
+      } finally {
+        process.umask(mask);
+      }
     }));
 
-  it('does not make up a sandbox that has no record', () =>
-    withTempFolder(async (root) => {
-      const folders = new FileObjectFolders({ root, state: '/nonexistent' });
-      await assert.rejects(
-        folders.writeSandboxFile(sandbox, 'hosts', ''),
-        /cannot write hosts of sandbox a+: ENOENT/,
-      );
-    }));
+  it('names the file and the sandbox that a full or missing disk kept from it', async () => {
+    const folders = new FileObjectFolders({ root: '/nonexistent', state: '/dev/null' });
+    await assert.rejects(
+      folders.writeSandboxFile(sandbox, 'hosts', ''),
+      /cannot write hosts of sandbox a+: ENOTDIR/,
+    );
+  });
 });
