@@ -4,8 +4,8 @@ import { resolve } from 'node:path';
 import { Client, credentials, Metadata, status } from '@grpc/grpc-js';
 import type { CallOptions, MethodDefinition, ServiceError } from '@grpc/grpc-js';
 import { hasCode, RuntimeError } from '../core/errors.js';
-import type { ErrorKind } from '../core/errors.js';
 import { ImageServiceService, RuntimeServiceService } from './gen/index.js';
+import { fromCode } from './status.js';
 
 /** The kubelet's own limit for most calls. */
 const DEFAULT_TIMEOUT_MS = 120_000;
@@ -188,7 +188,7 @@ async function explain(
       );
     }
   }
-  return new RuntimeError(kindOf(error.code), error.details, error);
+  return new RuntimeError(fromCode(error.code), error.details, error);
 }
 
 function isServiceError(error: unknown): error is ServiceError {
@@ -209,41 +209,4 @@ function probe(path: string): Promise<Error | undefined> {
     });
     socket.once('error', done);
   });
-}
-
-function kindOf(code: status): ErrorKind {
-  switch (code) {
-    case status.INVALID_ARGUMENT:
-    case status.OUT_OF_RANGE:
-      return 'invalid-argument';
-    case status.NOT_FOUND:
-      return 'not-found';
-    case status.ALREADY_EXISTS:
-      return 'already-exists';
-    case status.FAILED_PRECONDITION:
-      return 'failed-precondition';
-    case status.PERMISSION_DENIED:
-      return 'permission-denied';
-    case status.UNAUTHENTICATED:
-      return 'unauthenticated';
-    case status.RESOURCE_EXHAUSTED:
-      return 'resource-exhausted';
-    case status.UNAVAILABLE:
-      return 'unavailable';
-    case status.DEADLINE_EXCEEDED:
-      return 'deadline-exceeded';
-    case status.CANCELLED:
-      return 'cancelled';
-    case status.UNIMPLEMENTED:
-      return 'unimplemented';
-    case status.ABORTED:
-      return 'aborted';
-    case status.DATA_LOSS:
-      return 'data-loss';
-    case status.INTERNAL:
-      return 'internal';
-    case status.OK:
-    case status.UNKNOWN:
-      return 'unknown';
-  }
 }
