@@ -15,6 +15,7 @@
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U  // Linux 6.3
+#define MFD_EXEC 0x0010U
 #endif
 
 namespace pvecri {
@@ -34,9 +35,10 @@ Napi::Value Memfd(const Napi::CallbackInfo& info) {
   std::string name = ToText(info[0], "name");
   std::span<const uint8_t> content = ToBytes(info[1], "content");
 
-  // It holds data: vm.memfd_noexec=2 refuses any memfd that could be executed.
+  // vm.memfd_noexec=2 refuses any memfd that could be executed, so data says that it can't be.
+  bool executable = info[2].ToBoolean();
   constexpr unsigned kFlags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-  UniqueFd fd(memfd_create(name.c_str(), kFlags | MFD_NOEXEC_SEAL));
+  UniqueFd fd(memfd_create(name.c_str(), kFlags | (executable ? MFD_EXEC : MFD_NOEXEC_SEAL)));
   if (!fd && errno == EINVAL) fd.reset(memfd_create(name.c_str(), kFlags));
   if (!fd) throw SystemError(env, errno, "memfd_create", name);
   while (!content.empty()) {

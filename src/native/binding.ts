@@ -18,8 +18,8 @@ export interface NativeAddon {
   /** Throws ESRCH when the process is gone. */
   pidfdSignal(pidfd: number, signal: number): void;
   pipe(): { read: number; write: number };
-  /** A sealed, read-only memory file positioned at its start. */
-  memfd(name: string, content: Uint8Array): number;
+  /** A sealed, read-only memory file positioned at its start; one that can be run when asked for. */
+  memfd(name: string, content: Uint8Array, executable?: boolean): number;
   /** SO_PEERCRED of a connected unix socket. */
   peerCredentials(fd: number): { pid: number; uid: number; gid: number };
   /** Opens or makes a file and takes flock(LOCK_EX | LOCK_NB) on it; throws EAGAIN when it is held. */

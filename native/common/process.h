@@ -1,0 +1,42 @@
+// The last steps of a held init or an exec helper: from root with every capability to the payload.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/failure.h"
+#include "common/wire.h"
+
+namespace pvecri {
+
+// Points into the message it was parsed from.
+struct Process {
+  char** argv = nullptr;
+  char** envp = nullptr;
+  const char* cwd = "/";
+  uid_t uid = 0;
+  gid_t gid = 0;
+  gid_t* groups = nullptr;
+  size_t group_count = 0;
+  uint64_t capabilities = 0;
+  bool no_new_privileges = false;
+  const uint8_t* seccomp = nullptr;
+  uint32_t seccomp_size = 0;
+  const char* apparmor_profile = nullptr;
+  bool has_oom_score_adj = false;
+  int oom_score_adj = 0;
+  bool tty = false;
+};
+
+bool ParseProcess(const Field& field, Process* process, Failure* failure);
+
+// Every signal at its default and none blocked: ignored ones would survive execve.
+void ResetSignals();
+
+// Becomes the payload with descriptors 0, 1 and 2 as they are; every other one must be
+// close-on-exec. `alive` is polled before execve: when it has hung up, whoever supervises is gone
+// and the process ends. Returns only on failure.
+void BecomePayload(const Process& process, int alive, Failure* failure);
+
+}  // namespace pvecri

@@ -1,0 +1,29 @@
+// System calls that Debian 12's C library has no wrapper for.
+#pragma once
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace pvecri {
+
+inline int OpenAt2(int directory, const char* path, uint64_t flags, uint64_t resolve) {
+  open_how how = {.flags = flags | O_CLOEXEC, .mode = 0, .resolve = resolve};
+  return static_cast<int>(::syscall(SYS_openat2, directory, path, &how, sizeof(how)));
+}
+
+inline int PidfdOpen(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }
+
+inline int PidfdSendSignal(int pidfd, int signal) {
+  return static_cast<int>(::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0));
+}
+
+inline int CloseRange(unsigned first, unsigned last, unsigned flags) {
+  return static_cast<int>(::syscall(SYS_close_range, first, last, flags));
+}
+
+}  // namespace pvecri

@@ -1,0 +1,55 @@
+// The container's log in CRI's format: `2026-01-02T03:04:05.000000000Z stdout F text`.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "common/unique_fd.h"
+
+namespace pvecri {
+
+class LogFile {
+ public:
+  // '' discards everything. The last component may not be a symlink, nor anything but a regular
+  // file. False with errno set.
+  bool Open(const char* path);
+  // Puts a newly opened file in the place of the old one, which stays in use when that fails.
+  bool Reopen();
+  // One burst; a file that can't take it loses it, so that the payload never waits for a disk.
+  void Write(const iovec* parts, int count);
+  uint64_t lost_bytes() const { return lost_bytes_; }
+
+ private:
+  static UniqueFd OpenAppending(const char* path);
+
+  const char* path_ = "";
+  UniqueFd file_;
+  uint64_t lost_bytes_ = 0;
+  bool torn_ = false;
+};
+
+// Cuts one stream of the payload into log lines.
+class LogStream {
+ public:
+  // The longest line text; what is longer is cut into partial lines.
+  static constexpr size_t kMaxLine = 16 * 1024;
+
+  LogStream(LogFile* file, const char* name) : file_(file), name_(name) {}
+  // Reads what is there, once. False at the end of the stream; errno is EAGAIN when there was
+  // nothing.
+  enum class Got { kData, kNothing, kEnd };
+  Got Read(int fd);
+  // Writes a last line that has no newline.
+  void Finish();
+
+ private:
+  void Split();
+
+  LogFile* file_;
+  const char* name_;
+  size_t held_ = 0;
+  char buffer_[2 * kMaxLine];
+};
+
+}  // namespace pvecri

@@ -1,0 +1,102 @@
+// Clones of mount sources, their flags and propagation.
+#include "shim/sources.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "common/fd_passing.h"
+#include "common/gate.h"
+
+namespace pvecri {
+namespace {
+
+struct Mount {
+  const char* source = nullptr;
+  bool readonly = false;
+  bool recursive_readonly = false;
+  Propagation propagation = Propagation::kPrivate;
+};
+
+bool ParseMount(const Field& field, Mount* mount) {
+  Field part;
+  for (Reader reader(field); reader.Next(&part);) {
+    if (part.tag == Tag::kMountSource) mount->source = part.text();
+    if (part.tag == Tag::kMountReadonly) mount->readonly = part.number() != 0;
+    if (part.tag == Tag::kMountRecursiveReadonly) mount->recursive_readonly = part.number() != 0;
+    if (part.tag == Tag::kMountPropagation) {
+      mount->propagation = static_cast<Propagation>(part.number());
+    }
+  }
+  return mount->source != nullptr;
+}
+
+// Whether the mount that holds the path is in a peer group, by mountinfo's optional field
+// "shared:N".
+bool IsShared(const char* path) {
+  struct statx status;
+  if (::statx(AT_FDCWD, path, 0, STATX_MNT_ID, &status) != 0) return false;
+  FILE* table = ::fopen("/proc/self/mountinfo", "re");
+  if (!table) return false;
+  char* line = nullptr;
+  size_t room = 0;
+  bool shared = false;
+  while (::getline(&line, &room, table) > 0) {
+    if (strtoull(line, nullptr, 10) != status.stx_mnt_id) continue;
+    const char* optional = strstr(line, " shared:");
+    const char* separator = strstr(line, " - ");
+    shared = optional && separator && optional < separator;
+    break;
+  }
+  free(line);
+  ::fclose(table);
+  return shared;
+}
+
+UniqueFd OpenSource(const Mount& mount, Failure* failure) {
+  UniqueFd tree(
+      ::open_tree(AT_FDCWD, mount.source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
+  if (!tree) {
+    failure->Set("mount source", mount.source);
+    return UniqueFd();
+  }
+  mount_attr spread = {};
+  if (mount.propagation == Propagation::kPrivate) spread.propagation = MS_PRIVATE;
+  if (mount.propagation == Propagation::kSlave) spread.propagation = MS_SLAVE;
+  if (mount.propagation == Propagation::kShared && !IsShared(mount.source)) {
+    failure->Set("mount propagation", mount.source, EINVAL);
+    return UniqueFd();
+  }
+  mount_attr readonly = {.attr_set = MOUNT_ATTR_RDONLY};
+  unsigned depth = AT_EMPTY_PATH | (mount.recursive_readonly ? AT_RECURSIVE : 0);
+  if ((spread.propagation != 0 && ::mount_setattr(tree.get(), "", AT_EMPTY_PATH | AT_RECURSIVE,
+                                                  &spread, sizeof(spread)) != 0) ||
+      ((mount.readonly || mount.recursive_readonly) &&
+       ::mount_setattr(tree.get(), "", depth, &readonly, sizeof(readonly)) != 0)) {
+    failure->Set("mount flags", mount.source);
+    return UniqueFd();
+  }
+  return tree;
+}
+
+}  // namespace
+
+bool SendMounts(const ShimSpec& spec, int gate, Failure* failure) {
+  // One message each: closing our copy at once keeps the shim's descriptors few.
+  Field field;
+  for (Reader reader(spec.data, spec.size); reader.Next(&field);) {
+    if (field.tag != Tag::kMount) continue;
+    Mount mount;
+    if (!ParseMount(field, &mount)) return failure->Set("spec", "mount", EINVAL);
+    UniqueFd tree = OpenSource(mount, failure);
+    if (!tree) return false;
+    int fd = tree.get();
+    if (!SendMessage(gate, &kGateMounts, 1, &fd, 1)) return failure->Set("gate", mount.source);
+  }
+  return true;
+}
+
+}  // namespace pvecri

@@ -1,0 +1,27 @@
+// The container's description as the agent sends it, mapped and checked.
+#pragma once
+
+#include "common/failure.h"
+#include "common/unique_fd.h"
+#include "common/wire.h"
+
+namespace pvecri {
+
+// Points into the mapped message, which stays for the life of the shim.
+struct ShimSpec {
+  const void* data = nullptr;
+  size_t size = 0;
+  const char* id = nullptr;
+  const char* directory = nullptr;
+  const char* run_directory = nullptr;
+  const char* log_path = "";
+  const char* cgroup_root = nullptr;
+  const char* cgroup_outer = nullptr;
+  const char* cgroup_monitor = nullptr;
+  bool keep_stdin = false;
+  bool tty = false;
+};
+
+bool ReadSpec(int fd, ShimSpec* spec, Failure* failure);
+
+}  // namespace pvecri

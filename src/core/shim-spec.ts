@@ -1,0 +1,235 @@
+/**
+ * The tagged binary format between the agent and its native helpers; native/common/wire.h reads it.
+ *
+ * A message is a run of fields: u16 tag, u32 length, bytes, all little endian. Numbers are 8 bytes,
+ * text ends with its NUL, some fields nest a message.
+ */
+import { RuntimeError } from './errors.js';
+import type { BindMount, ContainerSpec, ProcessSpec } from './model.js';
+
+/** Names and numbers of `enum class Tag` in wire.h, compared by the unit test. */
+export const TAG = {
+  id: 1,
+  directory: 2,
+  runDirectory: 3,
+  logPath: 4,
+  cgroupRoot: 5,
+  cgroupOuter: 6,
+  cgroupMonitor: 7,
+  readonlyRootfs: 8,
+  mount: 9,
+  maskedPath: 10,
+  readonlyPath: 11,
+  process: 12,
+  keepStdin: 13,
+  stdinOnce: 14,
+  mountSource: 20,
+  mountTarget: 21,
+  mountReadonly: 22,
+  mountRecursiveReadonly: 23,
+  mountPropagation: 24,
+  argument: 30,
+  environment: 31,
+  cwd: 32,
+  uid: 33,
+  gid: 34,
+  group: 35,
+  capabilities: 36,
+  noNewPrivileges: 37,
+  seccomp: 38,
+  appArmorProfile: 39,
+  oomScoreAdj: 40,
+  tty: 41,
+  execName: 50,
+  operation: 60,
+  signal: 61,
+  rows: 62,
+  columns: 63,
+  state: 70,
+  pid: 71,
+  startedAt: 72,
+  shimPid: 73,
+  errno: 74,
+  step: 75,
+  text: 76,
+  waitStatus: 77,
+  lostBytes: 78,
+} as const;
+
+/** `enum class Operation` in wire.h. */
+export const OPERATION = { status: 1, start: 2, sendSignal: 3, reopenLog: 4, resize: 5 } as const;
+
+/** `enum class State` in wire.h. */
+export const STATE = { created: 1, running: 2 } as const;
+
+const PROPAGATION = { private: 0, slave: 1, shared: 2 } as const;
+
+const HEADER = 6;
+
+/** Builds one message. */
+export class MessageWriter {
+  readonly #parts: Buffer[] = [];
+
+  number(tag: number, value: number | bigint | boolean): this {
+    const bytes = Buffer.alloc(8);
+    bytes.writeBigInt64LE(BigInt.asIntN(64, BigInt(value)));
+    return this.bytes(tag, bytes);
+  }
+
+  text(tag: number, value: string): this {
+    if (value.includes('\0'))
+      throw new RuntimeError(
+        'invalid-argument',
+        `${JSON.stringify(value.slice(0, 200))} contains a NUL character, which no argument, path or variable can`,
+      );
+    return this.bytes(tag, Buffer.from(`${value}\0`));
+  }
+
+  message(tag: number, nested: MessageWriter): this {
+    return this.bytes(tag, nested.finish());
+  }
+
+  bytes(tag: number, value: Uint8Array): this {
+    const header = Buffer.alloc(HEADER);
+    header.writeUInt16LE(tag, 0);
+    header.writeUInt32LE(value.length, 2);
+    this.#parts.push(header, Buffer.from(value.buffer, value.byteOffset, value.byteLength));
+    return this;
+  }
+
+  finish(): Buffer {
+    return Buffer.concat(this.#parts);
+  }
+}
+
+/** A decoded message: the last field of each tag. */
+export class Message {
+  readonly #fields = new Map<number, Buffer>();
+
+  /** Throws for bytes that are no message. */
+  constructor(bytes: Uint8Array) {
+    const data = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    for (let at = 0; at < data.length;) {
+      const end = at + HEADER <= data.length ? at + HEADER + data.readUInt32LE(at + 2) : Infinity;
+      if (end > data.length)
+        throw new RuntimeError('internal', `a native helper's message is cut off at byte ${at}`);
+      this.#fields.set(data.readUInt16LE(at), data.subarray(at + HEADER, end));
+      at = end;
+    }
+  }
+
+  has(tag: number): boolean {
+    return this.#fields.has(tag);
+  }
+
+  /** 0n when it is absent. */
+  bigint(tag: number): bigint {
+    const bytes = this.#fields.get(tag);
+    return bytes?.length === 8 ? bytes.readBigInt64LE() : 0n;
+  }
+
+  /** 0 when it is absent. */
+  number(tag: number): number {
+    return Number(this.bigint(tag));
+  }
+
+  /** '' when it is absent. */
+  text(tag: number): string {
+    const bytes = this.#fields.get(tag);
+    return bytes === undefined ? '' : bytes.toString('utf8', 0, Math.max(0, bytes.length - 1));
+  }
+
+  nested(tag: number): Message {
+    return new Message(this.#fields.get(tag) ?? Buffer.alloc(0));
+  }
+}
+
+/** Where a helper stopped: its step, the errno, and the object it happened to. */
+export interface NativeFailure {
+  step: string;
+  errno: number;
+  text: string;
+}
+
+/** The failure a message carries, or undefined for success. */
+export function failureOf(message: Message): NativeFailure | undefined {
+  if (!message.has(TAG.errno)) return undefined;
+  return {
+    step: message.text(TAG.step),
+    errno: message.number(TAG.errno),
+    text: message.text(TAG.text),
+  };
+}
+
+export function encodeShimSpec(spec: ContainerSpec, cgroupRoot: string): Buffer {
+  const message = new MessageWriter()
+    .text(TAG.id, spec.id)
+    .text(TAG.directory, spec.directory)
+    .text(TAG.runDirectory, spec.runDirectory)
+    .text(TAG.logPath, spec.logPath)
+    .text(TAG.cgroupRoot, cgroupRoot)
+    .text(TAG.cgroupOuter, spec.cgroup.outer)
+    .text(TAG.cgroupMonitor, spec.cgroup.monitor)
+    .number(TAG.readonlyRootfs, spec.readonlyRootfs)
+    .number(TAG.keepStdin, spec.stdin)
+    .number(TAG.stdinOnce, spec.stdinOnce);
+  for (const mount of spec.mounts) message.message(TAG.mount, encodeMount(mount));
+  for (const path of spec.maskedPaths) message.text(TAG.maskedPath, path);
+  for (const path of spec.readonlyPaths) message.text(TAG.readonlyPath, path);
+  return message.message(TAG.process, encodeProcess(spec.process)).finish();
+}
+
+export interface ExecSpec {
+  cgroupRoot: string;
+  /** The container's outer cgroup. */
+  cgroup: string;
+  /** Folder made below it for this command. */
+  name: string;
+  process: ProcessSpec;
+}
+
+export function encodeExecSpec(spec: ExecSpec): Buffer {
+  return new MessageWriter()
+    .text(TAG.cgroupRoot, spec.cgroupRoot)
+    .text(TAG.cgroupOuter, spec.cgroup)
+    .text(TAG.execName, spec.name)
+    .message(TAG.process, encodeProcess(spec.process))
+    .finish();
+}
+
+function encodeMount(mount: BindMount): MessageWriter {
+  return new MessageWriter()
+    .text(TAG.mountSource, mount.source)
+    .text(TAG.mountTarget, mount.target)
+    .number(TAG.mountReadonly, mount.readonly)
+    .number(TAG.mountRecursiveReadonly, mount.recursiveReadonly)
+    .number(TAG.mountPropagation, PROPAGATION[mount.propagation]);
+}
+
+function encodeProcess(process: ProcessSpec): MessageWriter {
+  const message = new MessageWriter();
+  for (const argument of process.argv) message.text(TAG.argument, argument);
+  for (const variable of process.env) message.text(TAG.environment, variable);
+  message
+    .text(TAG.cwd, process.cwd)
+    .number(TAG.uid, process.uid)
+    .number(TAG.gid, process.gid)
+    .number(TAG.capabilities, capabilityMask(process.capabilities))
+    .number(TAG.noNewPrivileges, process.noNewPrivileges)
+    .number(TAG.tty, process.tty);
+  for (const group of process.supplementalGroups) message.number(TAG.group, group);
+  if (process.seccomp !== null) message.bytes(TAG.seccomp, process.seccomp);
+  if (process.apparmorProfile !== null) message.text(TAG.appArmorProfile, process.apparmorProfile);
+  if (process.oomScoreAdj !== null) message.number(TAG.oomScoreAdj, process.oomScoreAdj);
+  return message;
+}
+
+function capabilityMask(capabilities: readonly number[]): bigint {
+  let mask = 0n;
+  for (const capability of capabilities) {
+    if (!Number.isInteger(capability) || capability < 0 || capability > 63)
+      throw new RuntimeError('invalid-argument', `capability number ${capability} does not exist`);
+    mask |= 1n << BigInt(capability);
+  }
+  return mask;
+}

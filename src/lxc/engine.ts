@@ -1,0 +1,215 @@
+/** The container engine: liblxc containers, each behind a shim that outlives the agent. */
+import { closeSync, readFileSync } from 'node:fs';
+import { hasCode, RuntimeError } from '../core/errors.js';
+import type { ContainerId } from '../core/ids.js';
+import type { ContainerSpec, ExitRecord } from '../core/model.js';
+import type {
+  ContainerEngine,
+  EngineState,
+  ExecRequest,
+  ExecResult,
+  OwnedFd,
+} from '../core/ports.js';
+import { failureOf, OPERATION, STATE, TAG, type Message } from '../core/shim-spec.js';
+import type { ProcessSpawner } from '../native/process.js';
+import { createContainer } from './create.js';
+import { execInContainer } from './exec.js';
+import { readExitRecord } from './exit-record.js';
+import { nativeError } from './native-failure.js';
+import { NativePrograms } from './native-programs.js';
+import { ShimConnection } from './shim-connection.js';
+
+export interface LxcEngineOptions {
+  spawner: ProcessSpawner;
+  /** Folder of the pvecri-* executables. */
+  libexecDir: string;
+  /** Mount point of cgroup v2. */
+  cgroupRoot: string;
+}
+
+/** A held connection: its end is the shim's, and until then the pidfd is of the init it keeps. */
+interface Link {
+  connection: ShimConnection;
+  initPidfd?: Promise<number>;
+}
+
+export class LxcEngine implements ContainerEngine {
+  readonly #spawner: ProcessSpawner;
+  readonly #programs: NativePrograms;
+  readonly #cgroupRoot: string;
+  readonly #appArmor: boolean;
+  readonly #links = new Map<ContainerId, Promise<Link | undefined>>();
+
+  constructor(options: LxcEngineOptions) {
+    this.#spawner = options.spawner;
+    this.#programs = new NativePrograms(options.spawner.addon, options.libexecDir);
+    this.#cgroupRoot = options.cgroupRoot;
+    this.#appArmor = hasAppArmor();
+  }
+
+  async create(spec: ContainerSpec, rootfs: OwnedFd): Promise<void> {
+    try {
+      await createContainer(
+        {
+          spawner: this.#spawner,
+          programs: this.#programs,
+          cgroupRoot: this.#cgroupRoot,
+          appArmor: this.#appArmor,
+        },
+        spec,
+        rootfs,
+      );
+    } finally {
+      closeSync(rootfs);
+    }
+  }
+
+  async start(id: ContainerId, runDirectory: string): Promise<{ startedAt: bigint; pid: number }> {
+    const answer = await this.#ask(id, runDirectory, OPERATION.start);
+    return { startedAt: answer.bigint(TAG.startedAt), pid: answer.number(TAG.pid) };
+  }
+
+  async signal(id: ContainerId, runDirectory: string, signal: number): Promise<void> {
+    try {
+      await this.#ask(id, runDirectory, OPERATION.sendSignal, [[TAG.signal, signal]]);
+    } catch (error) {
+      // It ended meanwhile: there is nothing left to signal.
+      if (!(error instanceof RuntimeError && error.kind === 'unavailable')) throw error;
+    }
+  }
+
+  async reopenLog(id: ContainerId, runDirectory: string): Promise<void> {
+    await this.#ask(id, runDirectory, OPERATION.reopenLog);
+  }
+
+  async inspect(id: ContainerId, directory: string, runDirectory: string): Promise<EngineState> {
+    try {
+      const answer = await this.#ask(id, runDirectory, OPERATION.status);
+      const pid = answer.number(TAG.pid);
+      return answer.number(TAG.state) === STATE.running
+        ? { state: 'running', pid, startedAt: answer.bigint(TAG.startedAt) }
+        : { state: 'created', pid };
+    } catch (error) {
+      if (!(error instanceof RuntimeError && error.kind === 'unavailable')) throw error;
+      const exit = await readExitRecord(directory);
+      return exit === undefined ? { state: 'lost' } : { state: 'exited', exit };
+    }
+  }
+
+  async waitForExit(id: ContainerId, directory: string, runDirectory: string): Promise<ExitRecord> {
+    const link = await this.#link(id, runDirectory);
+    await link?.connection.closed;
+    const exit = await readExitRecord(directory);
+    if (exit === undefined)
+      throw new RuntimeError(
+        'data-loss',
+        `container ${id} is lost: its shim was killed, or the host restarted, before it could write the exit record`,
+      );
+    return exit;
+  }
+
+  async exec(request: ExecRequest): Promise<ExecResult> {
+    const context = {
+      spawner: this.#spawner,
+      programs: this.#programs,
+      cgroupRoot: this.#cgroupRoot,
+    };
+    return execInContainer(context, request, await this.#initPidfd(request));
+  }
+
+  /** Lets go of everything; the containers go on. */
+  async close(): Promise<void> {
+    for (const link of await Promise.all(this.#links.values())) link?.connection.close();
+    this.#programs.close();
+  }
+
+  /** Rejects with 'unavailable' when no shim answers. */
+  async #ask(
+    id: ContainerId,
+    runDirectory: string,
+    operation: number,
+    numbers: readonly [tag: number, value: number][] = [],
+  ): Promise<Message> {
+    const connection = await ShimConnection.open(runDirectory);
+    if (connection === undefined)
+      throw new RuntimeError('unavailable', `container ${id} has no shim: it has ended`);
+    try {
+      const answer = await connection.request(operation, numbers);
+      const failure = failureOf(answer);
+      if (failure !== undefined) throw nativeError(`container ${id}`, failure);
+      return answer;
+    } finally {
+      connection.close();
+    }
+  }
+
+  /** One held connection per container, made when it is first wanted. */
+  #link(id: ContainerId, runDirectory: string): Promise<Link | undefined> {
+    const known = this.#links.get(id);
+    if (known !== undefined) return known;
+    const made = this.#openLink(id, runDirectory);
+    this.#links.set(id, made);
+    return made;
+  }
+
+  async #openLink(id: ContainerId, runDirectory: string): Promise<Link | undefined> {
+    const connection = await ShimConnection.open(runDirectory).catch((error: unknown) => {
+      this.#links.delete(id);
+      throw error;
+    });
+    if (connection === undefined) {
+      this.#links.delete(id);
+      return undefined;
+    }
+    connection.unref();
+    const link: Link = { connection };
+    void connection.closed.then(() => {
+      this.#links.delete(id);
+      link.initPidfd?.then(closeSync, () => undefined);
+    });
+    return link;
+  }
+
+  async #initPidfd(request: ExecRequest): Promise<number> {
+    const notRunning = new RuntimeError(
+      'failed-precondition',
+      `container ${request.id} is not running`,
+    );
+    const link = await this.#link(request.id, request.runDirectory);
+    if (link === undefined) throw notRunning;
+    link.initPidfd ??= this.#openInit(link.connection, notRunning);
+    try {
+      return await link.initPidfd;
+    } catch (error) {
+      delete link.initPidfd;
+      throw error;
+    }
+  }
+
+  async #openInit(shim: ShimConnection, notRunning: RuntimeError): Promise<number> {
+    const status = await shim.request(OPERATION.status);
+    if (status.number(TAG.state) !== STATE.running) throw notRunning;
+    let pidfd;
+    try {
+      pidfd = this.#spawner.addon.pidfdOpen(status.number(TAG.pid));
+    } catch (error) {
+      throw hasCode(error, 'ESRCH') ? notRunning : error;
+    }
+    try {
+      // The shim still answers, so its init was still there: the pidfd is not of a successor.
+      await shim.request(OPERATION.status);
+      return pidfd;
+    } catch (error) {
+      closeSync(pidfd);
+      throw error;
+    }
+  }
+}
+
+function hasAppArmor(): boolean {
+  try {
+    return readFileSync('/sys/module/apparmor/parameters/enabled', 'utf8').startsWith('Y');
+  } catch {
+    return false; // no such file: a kernel without it
+  }
+}

@@ -1,0 +1,70 @@
+/** Words and error kinds for what the shim, the held init and the exec helper report. */
+import { dirname } from 'node:path';
+import { getSystemErrorMap } from 'node:util';
+import { RuntimeError, type ErrorKind } from '../core/errors.js';
+import type { NativeFailure } from '../core/shim-spec.js';
+
+/** `subject` is what the whole was about: `container <id>`. `detail` is added where liblxc is to blame. */
+export function nativeError(subject: string, failure: NativeFailure, detail = ''): RuntimeError {
+  const [code, words] = getSystemErrorMap().get(-failure.errno) ?? [
+    `errno ${failure.errno}`,
+    'unknown error',
+  ];
+  const why = `${words} (${code})`;
+  const object = JSON.stringify(failure.text);
+  const [kind, what] = explain(failure.step, code, failure.text, object);
+  return new RuntimeError(kind, `${subject}: ${what}: ${detail === '' ? why : detail}`);
+}
+
+function explain(
+  step: string,
+  code: string,
+  text: string,
+  object: string,
+): [kind: ErrorKind, what: string] {
+  const missing = code === 'ENOENT';
+  switch (step) {
+    case 'exec':
+      return ['invalid-argument', `cannot run ${object}`];
+    case 'chdir':
+      return ['invalid-argument', `cannot enter working directory ${object}`];
+    case 'mount source':
+      return [missing ? 'not-found' : 'failed-precondition', `cannot mount host path ${object}`];
+    case 'mount propagation':
+      return [
+        'failed-precondition',
+        `cannot share mounts with host path ${object}, which is not on a shared mount`,
+      ];
+    case 'mount target':
+    case 'mount target in /proc':
+    case 'mount':
+      return [resource(code) ?? 'invalid-argument', `cannot mount onto container path ${object}`];
+    case 'log':
+      return missing
+        ? ['not-found', `log folder ${JSON.stringify(dirname(text))} does not exist`]
+        : [
+            resource(code) ??
+              (code === 'ELOOP' || code === 'EINVAL' ? 'invalid-argument' : 'internal'),
+            `cannot open log file ${object} (it must be a regular file, not a symlink)`,
+          ];
+    case 'apparmor profile':
+      return [
+        missing ? 'not-found' : 'failed-precondition',
+        `cannot use AppArmor profile ${object}`,
+      ];
+    case 'start':
+      return ['failed-precondition', 'cannot start it: it is not in state created'];
+    case 'setns':
+      return ['failed-precondition', 'it is not running'];
+    case 'liblxc':
+      return ['internal', 'liblxc could not build it'];
+    default:
+      return [resource(code) ?? 'internal', text === '' ? step : `${step} ${object}`];
+  }
+}
+
+function resource(code: string): ErrorKind | undefined {
+  return ['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE', 'ENOMEM'].includes(code)
+    ? 'resource-exhausted'
+    : undefined;
+}
