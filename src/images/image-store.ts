@@ -1,0 +1,275 @@
+/** The images of this host: pulled, listed, found by any of their names, removed. */
+import { mkdir, readdir, realpath, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { hasCode, RuntimeError, wrap } from '../core/errors.js';
+import type { ImageId } from '../core/ids.js';
+import { formatImageReference, parseImageReference } from '../core/image-reference.js';
+import { hexOf } from '../core/layer-record.js';
+import type { ImageRecord } from '../core/model.js';
+import { platformsOf, type Platform } from '../core/oci.js';
+import type { ImageStore, PullOptions, PullProgress, RegistryAuth } from '../core/ports.js';
+import { syncFolder, writeFileAtomic } from '../util/atomic-file.js';
+import { KeyedMutex } from '../util/keyed-mutex.js';
+import { mountpointOf } from '../util/mountinfo.js';
+import { removeTree } from '../util/remove-tree.js';
+import { SharedWork } from '../util/shared-work.js';
+import { parseImageOrigin, type ImageOrigin } from './image-origin.js';
+import { ImageRecords, type StoredImage } from './image-records.js';
+import type { ImageSource } from './image-source.js';
+import { LayerStore } from './layer-store.js';
+import { LayoutSource } from './layout-source.js';
+import { pullImage, type PulledImage } from './pull-work.js';
+import type { Unpack } from './unpack-process.js';
+
+export interface ImageStoreOptions {
+  /** Folder of blobs, layers and records; made when it is not there. */
+  root: string;
+  /** How a layer is unpacked: see unpack-process.ts. */
+  unpack: Unpack;
+  /** Images of a registry. */
+  openRegistry: OpenRegistry;
+  platforms?: readonly Platform[];
+}
+
+export type OpenRegistry = (
+  origin: Extract<ImageOrigin, { kind: 'registry' }>,
+  auth: RegistryAuth | null,
+) => Promise<ImageSource>;
+
+const FOLDERS = ['blobs/sha256', 'layers', 'records', 'tmp'];
+/** Names, tags and files change one at a time. */
+const CHANGES = 'changes';
+
+export class FolderImageStore implements ImageStore {
+  /** Records that were found damaged or too new at the start, for the caller to report. */
+  readonly unreadable: readonly { path: string; reason: string }[];
+  readonly #options: ImageStoreOptions;
+  readonly #records: ImageRecords;
+  readonly #layers: LayerStore;
+  readonly #newer: ReadonlySet<string>;
+  readonly #images = new Map<ImageId, StoredImage>();
+  /** Every tag and digest reference. */
+  readonly #names = new Map<string, ImageId>();
+  readonly #pulls = new SharedWork<ImageRecord>();
+  readonly #listeners = new Map<string, Set<(progress: PullProgress) => void>>();
+  readonly #changes = new KeyedMutex();
+  readonly #mountpoint: string;
+  #sequence = 0;
+
+  private constructor(
+    options: ImageStoreOptions,
+    parts: { records: ImageRecords; layers: LayerStore; mountpoint: string },
+    loaded: Awaited<ReturnType<ImageRecords['load']>>,
+  ) {
+    this.#options = options;
+    this.#records = parts.records;
+    this.#layers = parts.layers;
+    this.#newer = loaded.newer;
+    this.unreadable = loaded.unreadable;
+    this.#mountpoint = parts.mountpoint;
+    for (const image of loaded.images) {
+      this.#sequence = Math.max(this.#sequence, image.sequence);
+      this.#images.set(image.id, image);
+    }
+  }
+
+  /** Takes up what an earlier agent left, whole images alone. */
+  static async open(options: ImageStoreOptions): Promise<FolderImageStore> {
+    const { root } = options;
+    for (const folder of FOLDERS) await mkdir(join(root, folder), { recursive: true, mode: 0o700 });
+    const temporary = join(root, 'tmp');
+    for (const name of await readdir(temporary)) await removeTree(join(temporary, name));
+    const layers = new LayerStore(root, temporary, options.unpack);
+    await layers.load();
+    const records = new ImageRecords(root);
+    const loaded = await records.load((image) => {
+      const missing = image.layers.find((diffId) => !layers.has(diffId));
+      return missing === undefined ? null : `layer ${missing} is missing`;
+    });
+    const mountpoint = mountpointOf(await realpath(root));
+    const store = new FolderImageStore(options, { records, layers, mountpoint }, loaded);
+    // In order of sequence: a tag that two records have after a crash goes to the later one.
+    for (const image of loaded.images) await store.#takeTags(image);
+    store.#indexNames();
+    await store.#collect();
+    return store;
+  }
+
+  async pull(
+    reference: string,
+    auth: RegistryAuth | null,
+    options: PullOptions,
+  ): Promise<ImageRecord> {
+    const origin = parseImageOrigin(reference);
+    // Callers with other credentials may have other rights: they do not share.
+    const key = JSON.stringify([origin, origin.kind === 'registry' ? auth : null]);
+    const listeners = this.#listeners.get(key) ?? new Set();
+    this.#listeners.set(key, listeners);
+    const listener = options.onProgress;
+    if (listener) listeners.add(listener);
+    try {
+      return await this.#pulls.run(key, options.signal, (signal) =>
+        this.#pull(origin, auth, signal, (progress) => {
+          for (const tell of listeners) tell(progress);
+        }),
+      );
+    } catch (error) {
+      if (options.signal?.aborted !== true) throw wrap(error, `cannot pull ${reference}`);
+      throw new RuntimeError('cancelled', `the pull of ${reference} was cancelled`, error);
+    } finally {
+      if (listener) listeners.delete(listener);
+      if (listeners.size === 0) this.#listeners.delete(key);
+    }
+  }
+
+  find(reference: string): ImageRecord | undefined {
+    const id = this.#findName(reference) ?? this.#findId(reference);
+    return id === undefined ? undefined : this.#images.get(id);
+  }
+
+  list(): ImageRecord[] {
+    return [...this.#images.values()];
+  }
+
+  async remove(id: ImageId): Promise<void> {
+    await this.#changes.run(CHANGES, async () => {
+      if (!this.#images.delete(id)) return;
+      this.#indexNames();
+      await this.#records.remove(id);
+      await this.#collect();
+    });
+  }
+
+  async usage(): ReturnType<ImageStore['usage']> {
+    const usage = this.#layers.usage();
+    const blobs = new Set([...this.#images.values()].flatMap((image) => image.blobs));
+    for (const digest of blobs) {
+      usage.bytes += await this.#sizeOfBlob(digest);
+      usage.inodes += 1;
+    }
+    return {
+      mountpoint: this.#mountpoint,
+      usedBytes: usage.bytes,
+      inodesUsed: usage.inodes,
+      timestamp: BigInt(Date.now()) * 1_000_000n,
+    };
+  }
+
+  async #pull(
+    origin: ImageOrigin,
+    auth: RegistryAuth | null,
+    signal: AbortSignal,
+    onProgress: (progress: PullProgress) => void,
+  ): Promise<ImageRecord> {
+    const source =
+      origin.kind === 'registry'
+        ? await this.#options.openRegistry(origin, auth)
+        : await LayoutSource.open(origin);
+    return pullImage(
+      {
+        source,
+        layers: this.#layers,
+        platforms: this.#options.platforms ?? platformsOf(process.arch),
+        signal,
+        onProgress,
+      },
+      (pulled) => this.#changes.run(CHANGES, () => this.#commit(pulled)),
+    );
+  }
+
+  /** Blobs first, the record last; names that another image had move in memory after that. */
+  async #commit({ record, blobs }: PulledImage): Promise<ImageRecord> {
+    if (this.#newer.has(record.id)) {
+      throw new RuntimeError(
+        'failed-precondition',
+        `a newer version of the agent has pulled image ${record.id}: run that version, or remove its record`,
+      );
+    }
+    for (const [digest, bytes] of blobs) await writeFileAtomic(this.#blobPath(digest), bytes);
+    const before = this.#images.get(record.id);
+    const image: StoredImage = {
+      ...record,
+      repoTags: union(before?.repoTags, record.repoTags),
+      repoDigests: union(before?.repoDigests, record.repoDigests),
+      blobs: union(before?.blobs, [...blobs.keys()]),
+      sequence: this.#nextSequence(),
+    };
+    await this.#records.save(image);
+    this.#images.set(image.id, image);
+    await this.#takeTags(image);
+    this.#indexNames();
+    return image;
+  }
+
+  /** A tag names one image: whoever had it before keeps its digests alone. */
+  async #takeTags(owner: StoredImage): Promise<void> {
+    for (const image of [...this.#images.values()]) {
+      if (image.id === owner.id || image.sequence > owner.sequence) continue;
+      const kept = image.repoTags.filter((tag) => !owner.repoTags.includes(tag));
+      if (kept.length === image.repoTags.length) continue;
+      const changed = { ...image, repoTags: kept };
+      this.#images.set(image.id, changed);
+      await this.#records.save(changed);
+    }
+  }
+
+  #nextSequence(): number {
+    this.#sequence += 1;
+    return this.#sequence;
+  }
+
+  #indexNames(): void {
+    this.#names.clear();
+    for (const image of this.#images.values()) {
+      for (const name of [...image.repoTags, ...image.repoDigests]) this.#names.set(name, image.id);
+    }
+  }
+
+  #findName(reference: string): ImageId | undefined {
+    try {
+      return this.#names.get(formatImageReference(parseImageReference(reference)));
+    } catch (error) {
+      // An id, a path, or nonsense: not a name in any case.
+      if (error instanceof RuntimeError) return undefined;
+      throw error;
+    }
+  }
+
+  #findId(reference: string): ImageId | undefined {
+    const hex = reference.startsWith('sha256:') ? hexOf(reference) : reference;
+    if (!/^[0-9a-f]{8,64}$/.test(hex)) return undefined;
+    const found = [...this.#images.keys()].filter((id) => hexOf(id).startsWith(hex));
+    return found.length === 1 ? found[0] : undefined;
+  }
+
+  /** Removes blobs and layers that no record needs. With a record we cannot read, everything stays. */
+  async #collect(): Promise<void> {
+    if (this.#newer.size > 0) return;
+    const images = [...this.#images.values()];
+    const blobs = new Set(images.flatMap((image) => image.blobs.map(hexOf)));
+    const folder = join(this.#options.root, 'blobs/sha256');
+    for (const name of await readdir(folder)) {
+      if (!blobs.has(name)) await rm(join(folder, name), { force: true });
+    }
+    await syncFolder(folder);
+    await this.#layers.collect(new Set(images.flatMap((image) => image.layers)));
+  }
+
+  async #sizeOfBlob(digest: string): Promise<number> {
+    try {
+      return (await stat(this.#blobPath(digest))).size;
+    } catch (error) {
+      // Its image is being removed meanwhile.
+      if (hasCode(error, 'ENOENT')) return 0;
+      throw error;
+    }
+  }
+
+  #blobPath(digest: string): string {
+    return join(this.#options.root, 'blobs/sha256', hexOf(digest));
+  }
+}
+
+function union(before: readonly string[] | undefined, added: readonly string[]): string[] {
+  return [...new Set([...(before ?? []), ...added])];
+}

@@ -1,0 +1,148 @@
+/** An image in an OCI image layout on this host. */
+import { stat } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { hasCode, RuntimeError, wrap } from '../core/errors.js';
+import {
+  formatImageReference,
+  imageName,
+  isTag,
+  parseImageReference,
+} from '../core/image-reference.js';
+import type { ImageReference } from '../core/image-reference.js';
+import { hexOf } from '../core/layer-record.js';
+import type { Descriptor, Index } from '../core/oci.js';
+import { MAX_MANIFEST_BYTES, parseManifest } from '../core/oci.js';
+import type { ImageOrigin } from './image-origin.js';
+import type { ImageSource, LayerBlob, LayerRequest, RootDocument } from './image-source.js';
+import { LayoutArchive, LayoutFolder, readPart } from './layout-files.js';
+import type { FilePart, LayoutFiles } from './layout-files.js';
+
+const REF_NAME = 'org.opencontainers.image.ref.name';
+
+export class LayoutSource implements ImageSource {
+  readonly #files: LayoutFiles;
+  readonly #wanted: string;
+
+  constructor(files: LayoutFiles, wanted: string) {
+    this.#files = files;
+    this.#wanted = wanted;
+  }
+
+  static async open(origin: Exclude<ImageOrigin, { kind: 'registry' }>): Promise<LayoutSource> {
+    const isFolder =
+      origin.kind === 'layout' || (origin.kind === 'path' && (await isDirectory(origin.path)));
+    const files = isFolder ? new LayoutFolder(origin.path) : await LayoutArchive.open(origin.path);
+    return new LayoutSource(files, origin.name);
+  }
+
+  async resolve(): Promise<RootDocument> {
+    const { path } = this.#files;
+    const what = `${path}/index.json`;
+    const part = await this.#files.open('index.json');
+    if (part === undefined) {
+      throw new RuntimeError('not-found', `there is no OCI image layout at ${path}: no index.json`);
+    }
+    const index = parseManifest(await readAndClose(part, what, MAX_MANIFEST_BYTES), '', what);
+    if (index.kind !== 'index') throw new RuntimeError('invalid-argument', `${what} is no index`);
+    const descriptor = this.#choose(index);
+    const name = nameOf(descriptor, path);
+    return {
+      mediaType: descriptor.mediaType,
+      digest: descriptor.digest,
+      bytes: await this.fetchDocument(descriptor, MAX_MANIFEST_BYTES),
+      repoTag: name.digest === '' ? formatImageReference(name) : '',
+      repoDigest: `${imageName(name)}@${descriptor.digest}`,
+    };
+  }
+
+  async fetchDocument(descriptor: Descriptor, maxBytes: number): Promise<Uint8Array> {
+    return readAndClose(await this.#open(descriptor), `blob ${descriptor.digest}`, maxBytes);
+  }
+
+  async openLayer({ descriptor, onBytes }: LayerRequest): Promise<LayerBlob> {
+    const part = await this.#open(descriptor);
+    onBytes(part.length);
+    return { ...part, isVerified: false, release: () => part.file.close() };
+  }
+
+  async #open(descriptor: Descriptor): Promise<FilePart> {
+    const part = await this.#files.open(`blobs/sha256/${hexOf(descriptor.digest)}`);
+    if (part === undefined) {
+      throw new RuntimeError('data-loss', `${this.#files.path} lacks blob ${descriptor.digest}`);
+    }
+    if (part.length === descriptor.size) return part;
+    await part.file.close();
+    throw new RuntimeError(
+      'data-loss',
+      `blob ${descriptor.digest} in ${this.#files.path} has ${part.length} bytes, not ${descriptor.size}`,
+    );
+  }
+
+  /** The image of the wanted name, else the only one. */
+  #choose(index: Index): Descriptor {
+    const { path } = this.#files;
+    const named = index.manifests.map((descriptor) => ({ descriptor, name: refName(descriptor) }));
+    const wanted = this.#wanted;
+    if (wanted === '') {
+      const [only, ...more] = named;
+      if (only && more.length === 0) return only.descriptor;
+      const names = named.map(({ name }) => name).filter((name) => name !== '');
+      throw new RuntimeError(
+        only ? 'invalid-argument' : 'not-found',
+        only
+          ? `${path} holds ${named.length} images, name one of them after the path: ${names.slice(0, 20).join(', ')}`
+          : `${path} holds no image`,
+      );
+    }
+    const found =
+      named.find(({ name }) => name === wanted) ??
+      named.find(({ name }) => isTag(wanted) && name.endsWith(`:${wanted}`));
+    if (found) return found.descriptor;
+    throw new RuntimeError('not-found', `${path} holds no image ${JSON.stringify(wanted)}`);
+  }
+}
+
+function refName(descriptor: Descriptor): string {
+  return descriptor.annotations.find(([key]) => key === REF_NAME)?.[1] ?? '';
+}
+
+/**
+ * What an image of a layout is called: the annotation when it is a full reference, else
+ * `localhost/<name of the folder or file>:<the annotation, a tag, or latest>`.
+ */
+function nameOf(descriptor: Descriptor, path: string): ImageReference {
+  const annotation = refName(descriptor);
+  if (annotation.includes('/')) {
+    try {
+      return parseImageReference(annotation);
+    } catch {
+      // Names nothing we could use: the image gets one made from the path.
+    }
+  }
+  const name =
+    basename(path)
+      .toLowerCase()
+      .replace(/\.tar$/, '')
+      .replace(/[^a-z0-9]+/g, '-')
+      .replace(/^-+|-+$/g, '')
+      .slice(0, 128) || 'image';
+  const tag = isTag(annotation) ? annotation : 'latest';
+  return { registry: 'localhost', repository: name, tag, digest: '' };
+}
+
+async function readAndClose(part: FilePart, what: string, maxBytes: number): Promise<Uint8Array> {
+  try {
+    return await readPart(part, what, maxBytes);
+  } finally {
+    await part.file.close();
+  }
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch (error) {
+    const kind = hasCode(error, 'ENOENT', 'ENOTDIR') ? 'not-found' : 'failed-precondition';
+    throw wrap(error, `cannot read image path ${path}`, kind);
+  }
+}

@@ -1,0 +1,194 @@
+/** One pull: from a source's root document to layers on disk and the record of an image. */
+import { createHash } from 'node:crypto';
+import { RuntimeError } from '../core/errors.js';
+import type { ImageId } from '../core/ids.js';
+import { parseImageConfig, type ImageConfigDocument } from '../core/image-config.js';
+import type { ImageRecord } from '../core/model.js';
+import {
+  formatPlatform,
+  MAX_CONFIG_BYTES,
+  MAX_MANIFEST_BYTES,
+  parseManifest,
+  selectManifest,
+} from '../core/oci.js';
+import type { Descriptor, Manifest, Platform } from '../core/oci.js';
+import type { PullProgress } from '../core/ports.js';
+import { Limit } from '../util/limit.js';
+import type { ImageSource, RootDocument } from './image-source.js';
+import type { LayerStore } from './layer-store.js';
+
+export interface PulledImage {
+  record: ImageRecord;
+  /** Index, manifest and config as they came, by digest. */
+  blobs: ReadonlyMap<string, Uint8Array>;
+}
+
+export interface PullWork {
+  source: ImageSource;
+  layers: LayerStore;
+  /** What this host can run, best first. */
+  platforms: readonly Platform[];
+  signal: AbortSignal;
+  onProgress: (progress: PullProgress) => void;
+}
+
+/** An index may list indexes, but nobody needs more of them in a row. */
+const MOST_INDEXES = 3;
+const PARALLEL_LAYERS = 3;
+
+/**
+ * Fetches and unpacks what is missing. The layers stay pinned until `commit` has returned, so that
+ * nothing collects them before the record exists.
+ */
+export async function pullImage<T>(
+  work: PullWork,
+  commit: (pulled: PulledImage) => Promise<T>,
+): Promise<T> {
+  const blobs = new Map<string, Uint8Array>();
+  progress(work, 'resolve', '', 0, 0);
+  const root = await work.source.resolve(work.signal);
+  verify(root.digest, root.bytes, 'manifest');
+  blobs.set(root.digest, root.bytes);
+  const manifest = await findManifest(work, root, blobs);
+  const config = await fetchConfig(work, manifest, blobs);
+  const unpin = work.layers.pin(config.diffIds);
+  try {
+    await fetchLayers(work, manifest, config.diffIds);
+    const result = await commit({ record: makeRecord(root, manifest, config), blobs });
+    progress(work, 'done', '', 0, 0);
+    return result;
+  } finally {
+    unpin();
+  }
+}
+
+async function findManifest(
+  work: PullWork,
+  root: RootDocument,
+  blobs: Map<string, Uint8Array>,
+): Promise<Manifest> {
+  let document = parseManifest(root.bytes, root.mediaType, `manifest ${root.digest}`);
+  for (let depth = 0; document.kind === 'index'; depth += 1) {
+    if (depth === MOST_INDEXES) {
+      throw new RuntimeError('invalid-argument', `index ${root.digest} nests too many indexes`);
+    }
+    const what = `index ${root.digest}`;
+    const descriptor = selectManifest(document, work.platforms, what);
+    const bytes = await fetchVerified(work, descriptor, MAX_MANIFEST_BYTES, 'manifest');
+    blobs.set(descriptor.digest, bytes);
+    document = parseManifest(bytes, descriptor.mediaType, `manifest ${descriptor.digest}`);
+  }
+  return document;
+}
+
+async function fetchConfig(
+  work: PullWork,
+  { config, layers }: Manifest,
+  blobs: Map<string, Uint8Array>,
+): Promise<ImageConfigDocument> {
+  const what = `config ${config.digest}`;
+  const bytes = await fetchVerified(work, config, MAX_CONFIG_BYTES, 'config');
+  const document = parseImageConfig(bytes, what);
+  if (document.diffIds.length !== layers.length) {
+    throw new RuntimeError(
+      'invalid-argument',
+      `${what} has ${document.diffIds.length} diff_ids for ${layers.length} layers`,
+    );
+  }
+  const { os, architecture } = document.platform;
+  const isOurs = work.platforms.some(
+    (ours) => ours.os === os && ours.architecture === architecture,
+  );
+  if (!isOurs) {
+    throw new RuntimeError(
+      'not-found',
+      `${what} is an image for ${formatPlatform(document.platform)}, not for ${formatPlatform(work.platforms[0] ?? null)}`,
+    );
+  }
+  blobs.set(config.digest, bytes);
+  return document;
+}
+
+async function fetchVerified(
+  work: PullWork,
+  descriptor: Descriptor,
+  maxBytes: number,
+  what: string,
+): Promise<Uint8Array> {
+  if (descriptor.size > maxBytes) {
+    throw new RuntimeError(
+      'invalid-argument',
+      `${what} ${descriptor.digest} is larger than ${maxBytes} bytes`,
+    );
+  }
+  const bytes = await work.source.fetchDocument(descriptor, maxBytes, work.signal);
+  verify(descriptor.digest, bytes, what);
+  return bytes;
+}
+
+function verify(digest: string, bytes: Uint8Array, what: string): void {
+  const actual = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+  if (actual === digest) return;
+  throw new RuntimeError('data-loss', `${what} ${digest} came with content of digest ${actual}`);
+}
+
+/** A few at a time. The first failure stops the others, and is thrown once they have cleaned up. */
+async function fetchLayers(
+  work: PullWork,
+  manifest: Manifest,
+  diffIds: readonly string[],
+): Promise<void> {
+  const limit = new Limit(PARALLEL_LAYERS);
+  const failed = new AbortController();
+  const signal = AbortSignal.any([work.signal, failed.signal]);
+  let failure: { error: unknown } | undefined;
+  await Promise.all(
+    manifest.layers.map((descriptor, index) =>
+      limit.run(async () => {
+        const diffId = diffIds[index] ?? '';
+        const { digest: layer, size } = descriptor;
+        try {
+          await work.layers.ensure({ diffId, descriptor, source: work.source }, signal, {
+            onDownload: (done) => {
+              progress(work, 'download', layer, done, size);
+            },
+            onUnpack: (done) => {
+              progress(work, 'unpack', layer, done, size);
+            },
+          });
+          progress(work, 'unpack', layer, size, size);
+        } catch (error) {
+          failure ??= { error };
+          failed.abort(error);
+        }
+      }),
+    ),
+  );
+  if (failure) throw failure.error;
+}
+
+function makeRecord(
+  root: RootDocument,
+  manifest: Manifest,
+  { config, diffIds }: ImageConfigDocument,
+): ImageRecord {
+  return {
+    version: 1,
+    id: manifest.config.digest as ImageId,
+    repoTags: root.repoTag === '' ? [] : [root.repoTag],
+    repoDigests: [root.repoDigest],
+    size: manifest.layers.reduce((sum, { size }) => sum + size, manifest.config.size),
+    layers: diffIds,
+    config,
+  };
+}
+
+function progress(
+  { onProgress }: PullWork,
+  stage: PullProgress['stage'],
+  layer: string,
+  doneBytes: number,
+  totalBytes: number,
+): void {
+  onProgress({ stage, layer, doneBytes, totalBytes });
+}

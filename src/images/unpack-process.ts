@@ -1,0 +1,164 @@
+/** Runs the confined helper that turns a compressed layer into files. */
+import { closeSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { getSystemErrorName } from 'node:util';
+import type { ErrorKind } from '../core/errors.js';
+import { RuntimeError, wrap } from '../core/errors.js';
+import { libexecDir } from '../native/binding.js';
+import type { ExitStatus } from '../native/binding.js';
+import type { ProcessSpawner } from '../native/process.js';
+
+export interface UnpackJob {
+  diffId: string;
+  /** Descriptor of a file that holds the blob, and where in it. */
+  blobFd: number;
+  offset: number;
+  length: number;
+  /** Digest of the blob for the helper to compare, '' when it has been compared. */
+  digest: string;
+  /** Descriptor of the empty folder to fill. */
+  targetFd: number;
+  signal: AbortSignal;
+  onBytes: (doneBytes: number) => void;
+}
+
+export interface UnpackReport {
+  bytes: number;
+  inodes: number;
+  rootOpaque: boolean;
+  rootOwner: { mode: number; uid: number; gid: number } | null;
+}
+
+/** Rejects with the helper's own words; everything written so far is the caller's to remove. */
+export type Unpack = (job: UnpackJob) => Promise<UnpackReport>;
+
+/** What the helper has said (native/unpack/report.h). */
+interface Said {
+  figures: ReadonlyMap<string, number>;
+  isDone: boolean;
+  error: RuntimeError | null;
+  /** Lines that are none of a report: a library's last words. */
+  noise: string;
+}
+
+const SIGKILL = 9;
+
+export function createUnpack(
+  spawner: ProcessSpawner,
+  helper = join(libexecDir(), 'pvecri-unpack'),
+): Unpack {
+  return async (job) => {
+    job.signal.throwIfAborted();
+    const report = spawner.addon.pipe();
+    let child;
+    try {
+      child = spawner.spawn({
+        file: helper,
+        argv: argumentsOf(job),
+        env: [],
+        fds: [job.blobFd, -1, report.write, job.targetFd, report.write],
+      });
+    } catch (error) {
+      closeSync(report.read);
+      throw wrap(error, `cannot run ${helper}`);
+    } finally {
+      closeSync(report.write);
+    }
+    const { pidfd } = child;
+    const onAbort = (): void => {
+      try {
+        spawner.addon.pidfdSignal(pidfd, SIGKILL);
+      } catch {
+        // ESRCH: it has ended by itself just now.
+      }
+    };
+    job.signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      // The report ends when the helper and its child do; the helper's status comes with it.
+      const said = await readReport(report.read, job);
+      const status = await child.exited;
+      job.signal.throwIfAborted();
+      return concludeUnpack(job, said, status);
+    } finally {
+      job.signal.removeEventListener('abort', onAbort);
+      closeSync(pidfd);
+    }
+  };
+}
+
+function argumentsOf(job: UnpackJob): string[] {
+  const options = [
+    '--diff-id',
+    job.diffId,
+    '--offset',
+    `${job.offset}`,
+    '--length',
+    `${job.length}`,
+  ];
+  return ['pvecri-unpack', ...options, ...(job.digest === '' ? [] : ['--digest', job.digest])];
+}
+
+async function readReport(fd: number, job: UnpackJob): Promise<Said> {
+  const figures = new Map<string, number>();
+  const said: Said = { figures, isDone: false, error: null, noise: '' };
+  const socket = new Socket({ fd, readable: true, writable: false });
+  try {
+    for await (const line of createInterface({ input: socket, crlfDelay: Infinity })) {
+      const [word, number] = line.split(' ', 2);
+      if (line === 'done') said.isDone = true;
+      else if (word === 'error') said.error ??= parseError(line, job.diffId);
+      else if (word === 'progress') job.onBytes(Number(number));
+      else if (/^[a-z-]+ \d+$/.test(line)) figures.set(word ?? '', Number(number));
+      else said.noise = `${said.noise} ${line}`.slice(0, 1000);
+    }
+  } finally {
+    socket.destroy();
+  }
+  return said;
+}
+
+/** `error CAUSE ERRNO MESSAGE` */
+function parseError(line: string, diffId: string): RuntimeError {
+  const [, cause, errno, message] = /^error (\w+) (\d+) (.*)$/.exec(line) ?? [];
+  const text = `cannot unpack layer ${diffId}: ${message ?? line}`;
+  return new RuntimeError(kindOf(cause ?? '', Number(errno ?? 0)), text);
+}
+
+function kindOf(cause: string, errno: number): ErrorKind {
+  switch (cause) {
+    case 'corrupt':
+    case 'digest':
+      return 'data-loss';
+    case 'refused':
+      return 'invalid-argument';
+    case 'limit':
+      return 'resource-exhausted';
+    default: {
+      const name = errno > 0 ? getSystemErrorName(-errno) : '';
+      if (['ENOSPC', 'EDQUOT', 'ENOMEM'].includes(name)) return 'resource-exhausted';
+      return name === 'EROFS' ? 'failed-precondition' : 'internal';
+    }
+  }
+}
+
+function concludeUnpack(job: UnpackJob, said: Said, status: ExitStatus | null): UnpackReport {
+  if (said.error) throw said.error;
+  if (!said.isDone || status?.code !== 0) {
+    const end = status?.code === null ? `signal ${status.signal}` : `status ${status?.code}`;
+    throw new RuntimeError(
+      'internal',
+      `cannot unpack layer ${job.diffId}: the helper ended with ${end}${said.noise && `:${said.noise}`}`,
+    );
+  }
+  const figure = (name: string): number => said.figures.get(name) ?? 0;
+  return {
+    bytes: figure('bytes'),
+    inodes: figure('inodes'),
+    rootOpaque: figure('root-opaque') === 1,
+    rootOwner: said.figures.has('root-mode')
+      ? { mode: figure('root-mode'), uid: figure('root-uid'), gid: figure('root-gid') }
+      : null,
+  };
+}

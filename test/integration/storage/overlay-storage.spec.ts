@@ -1,0 +1,210 @@
+/** Root filesystems of containers over layers that the real helper has unpacked. */
+import assert from 'node:assert/strict';
+import {
+  closeSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { parseContainerId } from '../../../src/core/ids.js';
+import type { ImageRecord } from '../../../src/core/model.js';
+import { loadAddon } from '../../../src/native/binding.js';
+import { OverlayStorage } from '../../../src/storage/overlay-storage.js';
+import { openImages, type OpenedImages } from '../../support/images.js';
+import { buildImage, writeLayout, type ImageParts } from '../../support/oci-image.js';
+import { file, folder, opaque, symlink, whiteout } from '../../support/tar.js';
+import { makeTempFolder, removeTempFolder } from '../../support/temp.js';
+
+const id = parseContainerId('a'.repeat(64));
+
+describe('overlay storage', () => {
+  let temp: string;
+  let images: OpenedImages;
+  let storage: OverlayStorage;
+
+  beforeEach(async () => {
+    temp = makeTempFolder();
+    images = await openImages(join(temp, 'images'));
+    storage = await openStorage();
+  });
+  afterEach(() => {
+    images.close();
+    removeTempFolder(temp);
+  });
+
+  function openStorage(): Promise<OverlayStorage> {
+    return OverlayStorage.open({
+      root: join(temp, 'rootfs'),
+      imagesRoot: join(temp, 'images'),
+      addon: loadAddon(),
+    });
+  }
+
+  async function pull(layers: ImageParts['layers']): Promise<ImageRecord> {
+    const layout = join(temp, 'layout');
+    writeLayout(layout, { it: buildImage({ layers }) });
+    return images.store.pull(layout, null, {});
+  }
+
+  /** Calls `look` with a path to the merged root. */
+  async function merged<T>(image: ImageRecord, look: (root: string) => T): Promise<T> {
+    const fd = await storage.mount(id, image);
+    try {
+      return look(`/proc/self/fd/${fd}`);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  it('merges layers: whiteouts, opaque folders, a folder that becomes a file', async () => {
+    const image = await pull([
+      [
+        folder('./', { mode: 0o711, uid: 5, gid: 6 }),
+        folder('keep/'),
+        file('keep/a', '1'),
+        file('keep/b', '1'),
+        folder('hidden/'),
+        file('hidden/old', '1'),
+        folder('becomes-file/'),
+        file('becomes-file/x'),
+        file('gone', '1'),
+        symlink('link', '/etc/passwd'),
+      ],
+      [
+        folder('keep/'),
+        whiteout('keep/a'),
+        opaque('hidden'),
+        file('hidden/new', '2'),
+        file('becomes-file', '2'),
+        whiteout('gone'),
+      ],
+    ]);
+    await storage.prepare(id, image);
+    await merged(image, (root) => {
+      assert.deepEqual(readdirSync(root).sort(), ['becomes-file', 'hidden', 'keep', 'link']);
+      assert.deepEqual(readdirSync(join(root, 'keep')), ['b']);
+      assert.deepEqual(readdirSync(join(root, 'hidden')), ['new']);
+      assert.equal(readFileSync(join(root, 'becomes-file'), 'utf8'), '2');
+      assert.equal(readlinkSync(join(root, 'link')), '/etc/passwd');
+      const { mode, uid, gid } = lstatSync(`${root}/.`);
+      assert.deepEqual([mode & 0o7777, uid, gid], [0o711, 5, 6]);
+    });
+  });
+
+  it('lets whiteouts be about lower layers alone', async () => {
+    const image = await pull([
+      [folder('d/'), file('d/old'), folder('e/'), file('e/old'), folder('f/'), file('f/old')],
+      [
+        // Before and after the folder that takes the place, and with the folder only implied.
+        whiteout('d'),
+        folder('d/'),
+        file('d/new'),
+        folder('e/'),
+        file('e/new'),
+        whiteout('e'),
+        whiteout('f'),
+        file('f/new'),
+        file('g', 'stays'),
+        whiteout('g'),
+      ],
+    ]);
+    await storage.prepare(id, image);
+    await merged(image, (root) => {
+      for (const name of ['d', 'e', 'f']) assert.deepEqual(readdirSync(join(root, name)), ['new']);
+      assert.equal(readFileSync(join(root, 'g'), 'utf8'), 'stays');
+    });
+  });
+
+  it('honours an opaque root folder', async () => {
+    const image = await pull([[file('below')], [file('.wh..wh..opq'), file('above')]]);
+    await storage.prepare(id, image);
+    await merged(image, (root) => {
+      assert.deepEqual(readdirSync(root), ['above']);
+    });
+  });
+
+  it('takes an image with no layer, and one with the same layer twice', async () => {
+    const empty = await pull([]);
+    await storage.prepare(id, empty);
+    await merged(empty, (root) => {
+      assert.deepEqual(readdirSync(root), []);
+    });
+    await storage.remove(id);
+    const twice = await pull([[file('a', '1')], [whiteout('a'), file('b')], [file('a', '1')]]);
+    await storage.prepare(id, twice);
+    await merged(twice, (root) => {
+      assert.deepEqual(readdirSync(root).sort(), ['a', 'b']);
+    });
+  });
+
+  it('keeps what a container writes apart from the layers, and counts it', async () => {
+    const image = await pull([[file('a', 'layer')]]);
+    await storage.prepare(id, image);
+    assert.deepEqual(
+      { ...(await storage.usage(id)), timestamp: 0n },
+      {
+        usedBytes: 0,
+        inodesUsed: 0,
+        timestamp: 0n,
+      },
+    );
+    await merged(image, (root) => {
+      writeFileSync(join(root, 'a'), 'container');
+      mkdirSync(join(root, 'd'));
+      writeFileSync(join(root, 'd/big'), Buffer.alloc(100_000, 1));
+    });
+    await merged(image, (root) => {
+      assert.equal(readFileSync(join(root, 'a'), 'utf8'), 'container');
+    });
+    // A later agent has nothing in its cache.
+    storage = await openStorage();
+    const usage = await storage.usage(id);
+    assert.equal(usage.inodesUsed, 3);
+    assert.ok(usage.usedBytes >= 100_000 && usage.usedBytes < 200_000, `${usage.usedBytes}`);
+  });
+
+  it('lists, refuses a second one, and removes what is very deep', async () => {
+    const image = await pull([[file('a')]]);
+    await storage.prepare(id, image);
+    await assert.rejects(storage.prepare(id, image), { kind: 'already-exists' });
+    assert.deepEqual(await storage.list(), [id]);
+    const upper = join(temp, 'rootfs', id, 'fs');
+    const before = process.cwd();
+    try {
+      process.chdir(upper);
+      for (let i = 0; i < 100; i += 1) {
+        mkdirSync('x'.repeat(200));
+        process.chdir('x'.repeat(200));
+      }
+    } finally {
+      process.chdir(before);
+    }
+    assert.ok((await storage.usage(id)).inodesUsed > 10);
+    await storage.remove(id);
+    await storage.remove(id);
+    assert.deepEqual(await storage.list(), []);
+    assert.deepEqual(readdirSync(join(temp, 'rootfs/.trash')), []);
+  });
+
+  it('finishes a removal that was killed, and tells where it lies', async () => {
+    mkdirSync(join(temp, 'rootfs/.trash', id, 'fs'), { recursive: true });
+    storage = await openStorage();
+    assert.equal(existsSync(join(temp, 'rootfs/.trash', id)), false);
+    assert.ok(temp.startsWith(storage.mountpoint()));
+  });
+
+  it('says which layer is missing', async () => {
+    const image = await pull([[file('a')]]);
+    await images.store.remove(image.id);
+    await assert.rejects(storage.prepare(id, image), {
+      kind: 'not-found',
+      message: /layer sha256:[0-9a-f]{64} cannot be used, pull its image again/,
+    });
+    assert.deepEqual(await storage.list(), []);
+  });
+});
