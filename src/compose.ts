@@ -1,0 +1,85 @@
+/** Builds every part and wires them by their constructors. Nothing is started here but threads. */
+import { join } from 'node:path';
+import { Cgroup2Tree } from './cgroup/cgroup-tree.js';
+import type { Config } from './config/schema.js';
+import { readHostFacts } from './host-facts.js';
+import { FolderImageStore } from './images/image-store.js';
+import { createUnpack } from './images/unpack-process.js';
+import { LxcEngine } from './lxc/engine.js';
+import { libexecDir, type NativeAddon } from './native/binding.js';
+import { ProcessSpawner, runProcess } from './native/process.js';
+import { CniNetwork } from './network/cni/network.js';
+import { PinnedNamespaces } from './network/namespaces.js';
+import type { AgentLogger } from './observe/log.js';
+import type { RuntimeContext } from './runtime/context.js';
+import { Objects } from './runtime/objects.js';
+import { OverlayStorage } from './storage/overlay-storage.js';
+import { FileObjectFolders } from './store/object-folders.js';
+import { FileStateStore } from './store/state-store.js';
+import { KeyedMutex } from './util/keyed-mutex.js';
+
+export interface Composition {
+  context: RuntimeContext;
+  /** Takes over the reloadable keys. */
+  applyConfig(config: Config): void;
+  /** Ends threads and descriptors; containers, mounts and records stay. */
+  close(): Promise<void>;
+}
+
+export async function compose(
+  config: Config,
+  addon: NativeAddon,
+  log: AgentLogger,
+): Promise<Composition> {
+  const { root, state } = config;
+  const spawner = new ProcessSpawner(addon);
+  const cgroups = new Cgroup2Tree({ addon });
+  const network = new CniNetwork(cniFolders(config), {
+    cacheFolder: join(root, 'networks'),
+    run: (options) => runProcess(spawner, options),
+  });
+  const registry = { hostsDir: config.images.hosts_dir };
+  const imagesRoot = join(root, 'images');
+  const images = await FolderImageStore.open({
+    root: imagesRoot,
+    unpack: createUnpack(spawner),
+    openRegistry: () => Promise.reject(new Error(registry.hostsDir)),
+  });
+  for (const { path, reason } of images.unreadable) {
+    log.error({ path, reason }, 'cannot read an image record; it is left as it is');
+  }
+  const rootfs = await OverlayStorage.open({ root: join(root, 'rootfs'), imagesRoot, addon });
+  const host = readHostFacts(root, addon);
+  const objects = new Objects();
+  const context: RuntimeContext = {
+    store: new FileStateStore(root),
+    folders: new FileObjectFolders({ root, state }),
+    namespaces: new PinnedNamespaces({ addon, directory: join(state, 'namespaces') }),
+    network,
+    rootfs,
+    images,
+    engine: new LxcEngine({ spawner, libexecDir: libexecDir(), cgroupRoot: cgroups.root }),
+    cgroups,
+    log,
+    host,
+    objects,
+    locks: new KeyedMutex(),
+    pending: new Map(),
+  };
+  return {
+    context,
+    applyConfig: (changed) => {
+      network.configure(cniFolders(changed));
+      registry.hostsDir = changed.images.hosts_dir;
+    },
+    close: async () => {
+      spawner.close();
+      cgroups.close();
+      if (objects.isEmpty()) await cgroups.remove(host.cgroupBase);
+    },
+  };
+}
+
+function cniFolders(config: Config): { confDir: string; binDirs: readonly string[] } {
+  return { confDir: config.network.conf_dir, binDirs: config.network.bin_dirs };
+}

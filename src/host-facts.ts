@@ -1,0 +1,73 @@
+/** The host as the verbs see it: facts of this boot, and the kernel services that have no port. */
+import { createHash, randomBytes } from 'node:crypto';
+import { closeSync, readFileSync } from 'node:fs';
+import { mkdir, stat } from 'node:fs/promises';
+import { hasCode, RuntimeError, wrap } from './core/errors.js';
+import type { NativeAddon } from './native/binding.js';
+import type { HostFacts } from './runtime/context.js';
+
+export function readHostFacts(root: string, addon: NativeAddon): HostFacts {
+  return {
+    bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
+    cgroupBase: cgroupBase(root),
+    now,
+    newId: () => randomBytes(32).toString('hex'),
+    compileSeccomp: memoize(addon),
+    readFileBelow: (fd, path, maxBytes) => addon.readFileInRoot(fd, path, maxBytes),
+    closeFd: closeSync,
+    ensureMountSource,
+    requireFolder,
+  };
+}
+
+/** Agents side by side have different roots, and so do not remove each other's folders. */
+function cgroupBase(root: string): string {
+  if (root === '/var/lib/pvecri') return '/pvecri';
+  return `/pvecri-${createHash('sha256').update(root).digest('hex').slice(0, 12)}`;
+}
+
+/** Rounded down to milliseconds, so never later than what a shim writes afterwards. */
+function now(): bigint {
+  return BigInt(Date.now()) * 1_000_000n;
+}
+
+/** Compiling a policy costs 2 ms, and nearly all containers share one. */
+function memoize(addon: NativeAddon): HostFacts['compileSeccomp'] {
+  const compiled = new Map<string, Uint8Array>();
+  return (profile) => {
+    const key = JSON.stringify(profile, (_key, value: unknown) =>
+      typeof value === 'bigint' ? String(value) : value,
+    );
+    const known = compiled.get(key);
+    if (known) return known;
+    const program = addon.compileSeccomp(profile);
+    // Each set of capabilities has its own; a hostile caller must not fill the memory with them.
+    if (compiled.size >= 64) compiled.clear();
+    compiled.set(key, program);
+    return program;
+  };
+}
+
+/** CRI callers expect a missing host path to become a folder, as with the other runtimes. */
+async function ensureMountSource(path: string): Promise<void> {
+  try {
+    await stat(path);
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT')) throw wrap(error, `cannot use mount host_path ${path}`);
+    try {
+      await mkdir(path, { recursive: true, mode: 0o755 });
+    } catch (cause) {
+      throw wrap(cause, `cannot make mount host_path ${path}`, 'failed-precondition');
+    }
+  }
+}
+
+async function requireFolder(what: string, path: string): Promise<void> {
+  try {
+    if ((await stat(path)).isDirectory()) return;
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT', 'ENOTDIR')) throw wrap(error, `cannot use ${what} ${path}`);
+    throw new RuntimeError('not-found', `${what} ${path} does not exist: make it first`, error);
+  }
+  throw new RuntimeError('failed-precondition', `${what} ${path} is not a folder: move it away`);
+}
