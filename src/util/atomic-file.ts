@@ -1,13 +1,17 @@
 /** Files that are either the old or the new one, whole, whatever kills the process or the machine. */
+import { randomBytes } from 'node:crypto';
 import { open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
-const TEMPORARY = /^\..+\.[0-9]+-[0-9]+\.tmp$/;
+const TEMPORARY = /^\..+\.([0-9a-f]{12})-[0-9]+\.tmp$/;
+// Not the pid: after a kill the next life may get the same one, and meet its own old names.
+const life = randomBytes(6).toString('hex');
 let counter = 0;
 
-/** Tells the leftovers of a write that was killed before its rename. */
+/** Tells what a write left that was killed before its rename; false for writes under way. */
 export function isTemporaryName(name: string): boolean {
-  return TEMPORARY.test(name);
+  const owner = TEMPORARY.exec(name)?.[1];
+  return owner !== undefined && owner !== life;
 }
 
 /**
@@ -21,7 +25,7 @@ export async function writeFileAtomic(
 ): Promise<void> {
   const folder = dirname(path);
   counter += 1;
-  const temporary = join(folder, `.${basename(path)}.${process.pid}-${counter}.tmp`);
+  const temporary = join(folder, `.${basename(path)}.${life}-${counter}.tmp`);
   try {
     // wx is O_CREAT|O_EXCL, which never follows a symlink.
     const file = await open(temporary, 'wx', mode);

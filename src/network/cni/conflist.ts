@@ -2,7 +2,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { hasCode } from '../../core/errors.js';
+import { hasCode, wrap } from '../../core/errors.js';
 
 /** A configuration list as the specification has it, with all its unknown keys. */
 export interface NetworkConfig {
@@ -109,7 +109,7 @@ async function namesIn(folder: string): Promise<string[]> {
     return names.filter((file) => /\.(conflist|conf|json)$/.test(file)).sort();
   } catch (error) {
     if (hasCode(error, 'ENOENT', 'ENOTDIR')) return [];
-    throw error;
+    throw wrap(error, `cannot list the network configurations in ${folder}`);
   }
 }
 

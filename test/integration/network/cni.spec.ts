@@ -399,7 +399,7 @@ ${add}
   });
 
   it('clears away what a killed save left', async () => {
-    writeFileSync(path('root', 'networks', `.${POD}.json.1-1.tmp`), '{"ver');
+    writeFileSync(path('root', 'networks', `.${POD}.json.000000000001-1.tmp`), '{"ver');
     assert.deepEqual(await network.list(), []);
     await assertNothingLeft();
   });

@@ -168,10 +168,10 @@ describe('FileStateStore', () => {
       // Killed between mkdir and the rename of the first save.
       await mkdir(join(folder, sandboxId('3')));
       await mkdir(join(folder, sandboxId('4')));
-      await writeFile(join(folder, sandboxId('4'), '.sandbox.json.12-1.tmp'), '{"ver');
+      await writeFile(join(folder, sandboxId('4'), '.sandbox.json.000000000001-1.tmp'), '{"ver');
       // Killed in a later save.
       await store.saveSandbox(sandbox(sandboxId('5')));
-      await writeFile(join(folder, sandboxId('5'), '.sandbox.json.12-2.tmp'), '{"ver');
+      await writeFile(join(folder, sandboxId('5'), '.sandbox.json.000000000002-2.tmp'), '{"ver');
       const { sandboxes, unreadable } = await store.load();
       assert.deepEqual(sandboxes, [sandbox(sandboxId('5'))]);
       assert.deepEqual(unreadable, []);

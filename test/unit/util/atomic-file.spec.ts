@@ -38,9 +38,23 @@ describe('writeFileAtomic', () => {
       assert.deepEqual(await readdir(folder), ['taken']);
     }));
 
-  it('knows its own temporaries from other names', () => {
-    assert.equal(isTemporaryName('.sandbox.json.4711-3.tmp'), true);
-    for (const name of ['sandbox.json', 'x.tmp', '.hidden', 'exit', '.exit.tmp']) {
+  it('does not take a write under way for a leftover', () =>
+    withTempFolder(async (folder) => {
+      const write = writeFileAtomic(join(folder, 'a'), 'x'.repeat(1 << 20));
+      const seen = new Set<string>();
+      for (let isDone = false; !isDone;) {
+        for (const name of await readdir(folder)) seen.add(name);
+        isDone = seen.has('a');
+      }
+      await write;
+      const temporaries = [...seen].filter((name) => name.endsWith('.tmp'));
+      assert.equal(temporaries.length, 1);
+      assert.deepEqual(temporaries.filter(isTemporaryName), []);
+    }));
+
+  it('knows leftovers from other names', () => {
+    assert.equal(isTemporaryName('.sandbox.json.0123456789ab-3.tmp'), true);
+    for (const name of ['.a.12-1.tmp', 'sandbox.json', 'x.tmp', '.hidden', 'exit', '.exit.tmp']) {
       assert.equal(isTemporaryName(name), false, name);
     }
   });
