@@ -21,7 +21,12 @@
       # A worker's end would unload the addon while threads it left behind still run in it.
       "ldflags": ["-Wl,-z,nodelete"],
       "dependencies": ["<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"],
-      "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_DEPRECATED"],
+      # Without the last one, an error thrown in a worker that is being terminated ends the process.
+      "defines": [
+        "NAPI_VERSION=9",
+        "NODE_ADDON_API_DISABLE_DEPRECATED",
+        "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS",
+      ],
       "libraries": ["<!@(pkg-config --libs lxc libseccomp)"],
     },
     {

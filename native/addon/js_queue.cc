@@ -28,12 +28,16 @@ void JsQueue::Post(Job job) {
 void JsQueue::Deliver(napi_env env, napi_value function, void* /*context*/, void* data) {
   std::unique_ptr<Job> job(static_cast<Job*>(data));
   if (env == nullptr) return;  // the environment ends: nobody can be told
-  Napi::HandleScope scope(env);
   try {
-    (*job)(env, Napi::Function(env, function));
-  } catch (const Napi::Error& error) {
-    // What the callback threw is the program's own bug: an uncaughtException, as for any callback.
-    napi_fatal_exception(env, error.Value());
+    Napi::HandleScope scope(env);
+    try {
+      (*job)(env, Napi::Function(env, function));
+    } catch (const Napi::Error& error) {
+      // What the callback threw is the program's own bug: an uncaughtException, as for any callback.
+      napi_fatal_exception(env, error.Value());
+    }
+  } catch (const Napi::Error&) {
+    // Only a worker that is being terminated refuses even that, and it is past hearing.
   }
 }
 

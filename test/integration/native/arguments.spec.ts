@@ -113,7 +113,7 @@ describe('the addon and bad arguments', () => {
           refuses(name, call, [value, second]);
         }
       }
-      assert.equal(openDescriptors(), before);
+      assert.ok(openDescriptors() <= before, 'a descriptor was left open');
     });
   }
 
