@@ -37,6 +37,7 @@ export async function compose(
   const network = new CniNetwork(cniFolders(config), {
     cacheFolder: join(root, 'networks'),
     run: (options) => runProcess(spawner, options),
+    lockFile: (path) => addon.lockFile(path),
   });
   const registry = { hostsDir: config.images.hosts_dir };
   const imagesRoot = join(root, 'images');

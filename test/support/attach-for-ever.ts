@@ -16,7 +16,9 @@ export interface AttachArguments {
 const { folders, cacheFolder, hostNetns, request } = JSON.parse(
   process.argv[2] ?? '',
 ) as AttachArguments;
+const addon = loadAddon();
 await new CniNetwork(folders, {
   cacheFolder,
-  run: pluginRunner(new ProcessSpawner(loadAddon()), hostNetns),
+  run: pluginRunner(new ProcessSpawner(addon), hostNetns),
+  lockFile: (path) => addon.lockFile(path),
 }).attach(request);

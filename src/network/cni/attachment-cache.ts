@@ -69,7 +69,7 @@ export class AttachmentCache {
     }
   }
 
-  /** Sandboxes with an attachment. Clears away what a killed save left. */
+  /** Sandboxes with an attachment. Clears away what a killed save or removal left. */
   async list(): Promise<SandboxId[]> {
     let names: string[];
     try {
@@ -78,8 +78,9 @@ export class AttachmentCache {
       if (hasCode(error, 'ENOENT')) return [];
       throw wrap(error, `cannot list the network attachments in ${this.#folder}`);
     }
-    for (const name of names.filter(isTemporaryName)) {
-      await rm(join(this.#folder, name), { force: true });
+    for (const name of names) {
+      const isLock = name.endsWith('.lock') && !names.includes(name.replace(/lock$/, 'json'));
+      if (isTemporaryName(name) || isLock) await rm(join(this.#folder, name), { force: true });
     }
     return names.flatMap((name) => (FILE.exec(name)?.[1] ?? []) as SandboxId | []);
   }

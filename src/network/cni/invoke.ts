@@ -4,6 +4,7 @@ import { access, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RuntimeError, wrap } from '../../core/errors.js';
 import type { ErrorKind } from '../../core/errors.js';
+import type { OwnedFd } from '../../core/ports.js';
 import type { RunOptions, RunResult } from '../../native/process.js';
 
 /** runProcess of native/process.ts, bound to the agent's spawner. */
@@ -23,6 +24,8 @@ export interface Invocation {
   args: string;
   binDirs: readonly string[];
   timeoutMs: number;
+  /** Becomes descriptor 3 of the plugin; see PluginGuard. */
+  guardFd: OwnedFd;
 }
 
 export type CniResult = Record<string, unknown>;
@@ -52,6 +55,7 @@ export async function invokePlugin(run: RunPlugin, call: Invocation): Promise<Cn
       input: JSON.stringify(call.config),
       timeoutMs: call.timeoutMs,
       maxOutputBytes: MAX_OUTPUT_BYTES,
+      extraFds: [call.guardFd],
     });
   } catch (error) {
     throw wrap(error, what, 'failed-precondition');

@@ -2,7 +2,7 @@
 import { statfs } from 'node:fs/promises';
 import { hasCode, RuntimeError, wrap } from '../../core/errors.js';
 import type { SandboxId } from '../../core/ids.js';
-import type { NetworkRequest, PodNetwork } from '../../core/ports.js';
+import type { NetworkRequest, OwnedFd, PodNetwork } from '../../core/ports.js';
 import { hasControlCharacter } from '../../util/control-characters.js';
 import { KeyedMutex } from '../../util/keyed-mutex.js';
 import { AttachmentCache } from './attachment-cache.js';
@@ -11,12 +11,15 @@ import { findNetwork } from './conflist.js';
 import type { FoundNetwork, NetworkConfig, PluginConfig } from './conflist.js';
 import { findPlugin, invokePlugin } from './invoke.js';
 import type { CniResult, RunPlugin } from './invoke.js';
+import { PluginGuard } from './plugin-guard.js';
+import type { LockFile } from './plugin-guard.js';
 import { addressesOf } from './result.js';
 
 export interface CniOptions {
   /** `<root>/networks`. */
   cacheFolder: string;
   run: RunPlugin;
+  lockFile: LockFile;
   /** For each call of each plugin. */
   timeoutMs?: number;
 }
@@ -34,6 +37,7 @@ export class CniNetwork implements PodNetwork {
   readonly #run: RunPlugin;
   readonly #timeoutMs: number;
   readonly #cache: AttachmentCache;
+  readonly #guard: PluginGuard;
   readonly #lane = new KeyedMutex();
   #folders: CniFolders;
 
@@ -43,6 +47,7 @@ export class CniNetwork implements PodNetwork {
     // The kubelet gives RunPodSandbox four minutes; a chain has three or four plugins.
     this.#timeoutMs = options.timeoutMs ?? 50_000;
     this.#cache = new AttachmentCache(options.cacheFolder);
+    this.#guard = new PluginGuard(options.cacheFolder, options.lockFile, this.#timeoutMs);
   }
 
   /** Takes effect with the next call; attachments that stand keep the configuration they had. */
@@ -82,7 +87,7 @@ export class CniNetwork implements PodNetwork {
         result: null,
       };
       await this.#cache.save(attachment);
-      return this.#add(attachment);
+      return this.#guard.run(request.id, (fd) => this.#add(attachment, fd));
     });
   }
 
@@ -94,29 +99,34 @@ export class CniNetwork implements PodNetwork {
     return this.#cache.list();
   }
 
-  async #add(attachment: Attachment): Promise<{ ips: string[] }> {
+  async #add(attachment: Attachment, guardFd: OwnedFd): Promise<{ ips: string[] }> {
     const { network } = attachment;
     let begun = 0;
     let result: CniResult | null = null;
     try {
       for (const plugin of network.plugins) {
         begun += 1;
-        result = await this.#invoke('ADD', attachment, plugin, result);
+        result = await this.#invoke('ADD', attachment, plugin, result, guardFd);
       }
       const ips = readAddresses(network, result);
       await this.#cache.save({ ...attachment, result });
       return { ips };
     } catch (error) {
-      await this.#undo({ ...attachment, result }, begun, error);
+      await this.#undo({ ...attachment, result }, begun, guardFd, error);
       throw error;
     }
   }
 
   /** A plugin that failed in ADD may have done half of it: it gets its DEL too (specification, ADD). */
-  async #undo(attachment: Attachment, begun: number, error: unknown): Promise<void> {
+  async #undo(
+    attachment: Attachment,
+    begun: number,
+    guardFd: OwnedFd,
+    error: unknown,
+  ): Promise<void> {
     const begunPlugins = attachment.network.plugins.slice(0, begun);
     try {
-      await this.#delete(attachment, begunPlugins);
+      await this.#delete(attachment, begunPlugins, guardFd);
       await this.#cache.remove(attachment.id);
     } catch (undoError) {
       // The cached attachment stays, so that a detach can try again.
@@ -136,8 +146,10 @@ export class CniNetwork implements PodNetwork {
     }
     const attachment =
       cached.state === 'found' ? cached.attachment : await this.#guess(id, cached.path);
-    await this.#delete(attachment, attachment.network.plugins);
-    await this.#cache.remove(id);
+    await this.#guard.run(id, async (guardFd) => {
+      await this.#delete(attachment, attachment.network.plugins, guardFd);
+      await this.#cache.remove(id);
+    });
   }
 
   /** With its file destroyed, an attachment is released by its id, through today's network. */
@@ -163,12 +175,16 @@ export class CniNetwork implements PodNetwork {
   }
 
   /** The whole chain in reverse; a plugin that fails does not keep the others from their DEL. */
-  async #delete(attachment: Attachment, plugins: readonly PluginConfig[]): Promise<void> {
+  async #delete(
+    attachment: Attachment,
+    plugins: readonly PluginConfig[],
+    guardFd: OwnedFd,
+  ): Promise<void> {
     const netnsPath = (await isNamespace(attachment.netnsPath)) ? attachment.netnsPath : '';
     let failure: unknown;
     for (const plugin of [...plugins].reverse()) {
       try {
-        await this.#invoke('DEL', { ...attachment, netnsPath }, plugin, attachment.result);
+        await this.#invoke('DEL', { ...attachment, netnsPath }, plugin, attachment.result, guardFd);
       } catch (error) {
         failure ??= error;
       }
@@ -183,6 +199,7 @@ export class CniNetwork implements PodNetwork {
     attachment: Attachment,
     plugin: PluginConfig,
     previous: CniResult | null,
+    guardFd: OwnedFd,
   ): Promise<CniResult | null> {
     const { network } = attachment;
     return invokePlugin(this.#run, {
@@ -196,6 +213,7 @@ export class CniNetwork implements PodNetwork {
       args: attachment.args,
       binDirs: this.#folders.binDirs,
       timeoutMs: this.#timeoutMs,
+      guardFd,
     });
   }
 }

@@ -26,6 +26,9 @@ const GREETER = `
   socket(my $s, AF_INET, SOCK_STREAM, 0) or die; bind($s, sockaddr_in(80, INADDR_ANY)) or die $!;
   listen($s, 5) or die; print "ready\\n";
   while (accept(my $c, $s)) { syswrite($c, "from the pod"); close($c); }`;
+const lockFile = (path: string): number => loadAddon().lockFile(path);
+/** Takes prevResult, the last key, out of a plugin's configuration. */
+const PREVIOUS = `sed 's/.*"prevResult"://;s/}$//'`;
 const POD = 'a'.repeat(64) as SandboxId;
 
 describe('CniNetwork with real plugins', function () {
@@ -102,6 +105,23 @@ ${add}
     assert.equal(hasVeth(), false);
   };
 
+  /** Ends when a plugin has noted its pid and the agent that ran it is dead. */
+  const killAgentInAttach = async (): Promise<void> => {
+    const parameters: AttachArguments = {
+      folders: folders(),
+      cacheFolder: cacheFolder(),
+      hostNetns,
+      request: request(),
+    };
+    const script = join(import.meta.dirname, '../../support/attach-for-ever.ts');
+    const agent = spawn(process.execPath, ['--import', 'tsx', script, JSON.stringify(parameters)], {
+      stdio: 'inherit',
+    });
+    for (let i = 0; !existsSync(path('pid')) && i < 1000; i += 1) await sleep(10);
+    agent.kill('SIGKILL');
+    await once(agent, 'exit');
+  };
+
   before(() => {
     spawner = new ProcessSpawner(loadAddon());
   });
@@ -121,6 +141,7 @@ ${add}
     network = new CniNetwork(folders(), {
       cacheFolder: cacheFolder(),
       run: pluginRunner(spawner, hostNetns),
+      lockFile,
       timeoutMs: 10_000,
     });
   });
@@ -184,7 +205,7 @@ ${add}
 
   it('tells plugins who the pod is, and gives the result of one to the next', async () => {
     const seen = {
-      ...script('seen', 'cat /dev/null; echo "$config" | sed "s/.*\\"prevResult\\"://;s/}$//"'),
+      ...script('seen', `echo "$config" | ${PREVIOUS}`),
     };
     configure(bridge(), { ...seen, capabilities: { portMappings: true, mac: true }, own: [1] });
     const portMappings = [
@@ -298,6 +319,7 @@ ${add}
     network = new CniNetwork(folders(), {
       cacheFolder: cacheFolder(),
       run: pluginRunner(spawner, hostNetns),
+      lockFile,
       timeoutMs: 700,
     });
     configure(bridge(), script('slow', `sleep 1000 & echo $! > '${path('pid')}'; wait`));
@@ -328,25 +350,7 @@ ${add}
 
   it('releases what a killed agent attached halfway', async () => {
     configure(bridge(), script('slow', `echo $$ > '${path('pid')}'; exec sleep 1000`));
-    const parameters: AttachArguments = {
-      folders: folders(),
-      cacheFolder: cacheFolder(),
-      hostNetns,
-      request: request(),
-    };
-    const agent = spawn(
-      process.execPath,
-      [
-        '--import',
-        'tsx',
-        join(import.meta.dirname, '../../support/attach-for-ever.ts'),
-        JSON.stringify(parameters),
-      ],
-      { stdio: 'inherit' },
-    );
-    for (let i = 0; !existsSync(path('pid')) && i < 1000; i += 1) await sleep(20);
-    agent.kill('SIGKILL');
-    await once(agent, 'exit');
+    await killAgentInAttach();
     process.kill(Number(readFileSync(path('pid'), 'utf8')), 'SIGKILL');
     assert.deepEqual(leases(), ['10.77.0.2']);
     assert.equal(
@@ -358,6 +362,29 @@ ${add}
     await network.detach(POD);
     assert.deepEqual(calls('slow'), ['ADD', 'DEL']);
     await assertNothingLeft();
+  });
+
+  it('lets a plugin that outlived its agent end before it undoes its work', async () => {
+    const late = `echo $$ > '${path('pid')}'; sleep 1; echo late >> '${path('late.calls')}'`;
+    configure(bridge(), script('late', late));
+    await killAgentInAttach();
+    await network.detach(POD);
+    assert.deepEqual(calls('late'), ['ADD', 'late', 'DEL']);
+    await assertNothingLeft();
+  });
+
+  it('does not wait for ever, nor twice, for a daemon that a plugin left behind', async () => {
+    const daemon = `sleep 1000 </dev/null >/dev/null 2>&1 & echo $! > '${path('pid')}'`;
+    configure(bridge(), script('left', `${daemon}; echo "$config" | ${PREVIOUS}`));
+    await network.attach(request());
+    try {
+      const before = performance.now();
+      await network.detach(POD);
+      assert.ok(performance.now() - before < 2000);
+      await assertNothingLeft();
+    } finally {
+      process.kill(Number(readFileSync(path('pid'), 'utf8')), 'SIGKILL');
+    }
   });
 
   it('detaches first when it is asked to attach what is attached', async () => {
@@ -400,6 +427,7 @@ ${add}
 
   it('clears away what a killed save left', async () => {
     writeFileSync(path('root', 'networks', `.${POD}.json.000000000001-1.tmp`), '{"ver');
+    writeFileSync(path('root', 'networks', `${POD}.lock`), '');
     assert.deepEqual(await network.list(), []);
     await assertNothingLeft();
   });

@@ -53,10 +53,14 @@ describe('formatLine', () => {
   it('is one line without control characters that fits journald, for anything', () => {
     const text = fc.string({ unit: 'binary', maxLength: 30 });
     fc.assert(
-      fc.property(fc.dictionary(text, fc.oneof(text, fc.jsonValue())), text, (fields, msg) => {
-        const output = line(fields, msg);
-        assert.match(output, /^<6>[^\u0000-\u001f\u007f-\u009f\u2028-\u202e]*\n$/);
-      }),
+      fc.property(
+        fc.dictionary(text, fc.oneof(text, fc.jsonValue({ maxDepth: 2 }))),
+        text,
+        (fields, msg) => {
+          const output = line(fields, msg);
+          assert.match(output, /^<6>[^\u0000-\u001f\u007f-\u009f\u2028-\u202e]*\n$/);
+        },
+      ),
     );
     const huge = line({
       a: '\u{20ac}'.repeat(100_000),

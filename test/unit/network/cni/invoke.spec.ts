@@ -36,6 +36,7 @@ async function invoke(output: Partial<RunResult>, change: Partial<Invocation> = 
         args: 'A=1;B=2',
         binDirs: ['/nonexistent', folder],
         timeoutMs: 5,
+        guardFd: 9,
         ...change,
       },
     );
@@ -68,6 +69,7 @@ describe('invokePlugin', () => {
       `PATH=${process.env['PATH'] ?? ''}`,
     ]);
     assert.equal(plugin.input, '{"a":1}');
+    assert.deepEqual(plugin.extraFds, [9]);
   });
 
   it('ignores what DEL prints', async () => {
@@ -136,6 +138,7 @@ describe('invokePlugin when the program cannot run or end', () => {
         args: '',
         binDirs: [folder],
         timeoutMs: 5,
+        guardFd: 9,
       };
       const failing = (error: Error) => invokePlugin(() => Promise.reject(error), call);
       await assert.rejects(failing(new RuntimeError('deadline-exceeded', 'slow')), {
