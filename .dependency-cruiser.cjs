@@ -22,7 +22,9 @@ module.exports = {
       'core-does-no-io',
       'core is pure: no file, socket, process or timer modules.',
       { path: '^src/core/' },
-      { path: '^(node:)?(fs|fs/promises|net|http|https|http2|child_process|worker_threads|dgram|dns)$' },
+      {
+        path: '^(node:)?(fs|fs/promises|net|http|https|http2|child_process|worker_threads|dgram|dns)$',
+      },
     ),
     rule(
       'runtime-stands-on-core',
@@ -54,7 +56,12 @@ module.exports = {
       { path: '^src/cli/' },
       {
         path: '^src/',
-        pathNot: ['^src/(cli|core|util|config)/', '^src/cri/(client\\.ts|gen/)', '^src/admin/client'],
+        pathNot: [
+          '^src/(cli|core|util|config)/',
+          '^src/version\\.ts$',
+          '^src/cri/(client\\.ts|gen/)',
+          '^src/admin/client',
+        ],
       },
     ),
     rule(
@@ -75,6 +82,10 @@ module.exports = {
     doNotFollow: { path: 'node_modules' },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: 'tsconfig.json' },
-    enhancedResolveOptions: { extensions: ['.ts', '.js'], exportsFields: ['exports'], conditionNames: ['import', 'require', 'node', 'default', 'types'] },
+    enhancedResolveOptions: {
+      extensions: ['.ts', '.js'],
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'require', 'node', 'default', 'types'],
+    },
   },
 };

@@ -15,6 +15,7 @@ import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { hasCode, wrap } from '../core/errors.js';
 import { writeFileAtomic } from '../util/atomic-file.js';
+import { CommandFailure } from './failure.js';
 import { emptyDirPath, hostsPath, terminationLogPath } from './manifest/pod-configs.js';
 import type { PodManifest } from './manifest/schema.js';
 
@@ -60,6 +61,7 @@ export async function writeHostsFile(directory: string, text: string): Promise<v
 export async function removePodFiles(root: string, uid: string): Promise<void> {
   if (!UID.test(uid)) return;
   const directory = podFilesDirectory(root, uid);
+  await refuseMounts(directory);
   const logDirectory = await recordedLogDirectory(directory);
   if (logDirectory !== undefined) await rm(logDirectory, { recursive: true, force: true });
   await rm(directory, { recursive: true, force: true });
@@ -78,6 +80,22 @@ export async function listPodFiles(root: string): Promise<string[]> {
   } catch (error) {
     if (hasCode(error, 'ENOENT', 'ENOTDIR', 'EACCES')) return [];
     throw error;
+  }
+}
+
+/** A container with Bidirectional propagation may leave a mount behind; its files are not the pod's. */
+async function refuseMounts(directory: string): Promise<void> {
+  const mounts = await readFile('/proc/self/mountinfo', 'utf8');
+  for (const line of mounts.split('\n')) {
+    // proc(5): blanks and the like in a path are written as three octal digits.
+    const path = (line.split(' ')[4] ?? '').replace(/\\([0-7]{3})/g, (_, digits: string) =>
+      String.fromCharCode(parseInt(digits, 8)),
+    );
+    if (!path.startsWith(`${directory}/`)) continue;
+    throw new CommandFailure(
+      'failed-precondition',
+      `the pod left a mount at ${path}: unmount it, then remove ${directory} and the pod's log folder`,
+    );
   }
 }
 

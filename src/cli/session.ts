@@ -55,8 +55,8 @@ export class Session {
     return this.#options.json === true;
   }
 
-  get configFile(): string | undefined {
-    return this.#options.config;
+  get socketOption(): string | undefined {
+    return this.#options.socket;
   }
 
   config(): Promise<Config> {
