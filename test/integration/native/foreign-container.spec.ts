@@ -1,16 +1,28 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { loadAddon } from '../../../src/native/binding.js';
 import { openDescriptors, settlesAt } from '../../support/descriptors.js';
 import { makeTempFolder, removeTempFolder } from '../../support/temp.js';
 
+const CGROUPS = ['', ...readdirSync('/sys/fs/cgroup')];
+
 describe('containers that are not ours', () => {
   const addon = loadAddon();
   const name = `pvecri-test-${process.pid}`;
   let lxcpath: string;
+  /** What liblxc leaves behind for good (lxc-start, cgroup v1 and v2). */
+  let pivots: string[];
 
   before(function () {
     if (!existsSync('/usr/bin/lxc-start') || !existsSync('/bin/busybox')) this.skip();
@@ -31,11 +43,15 @@ lxc.console.path = none
 lxc.apparmor.profile = unchanged
 `,
     );
+    pivots = CGROUPS.map((hierarchy) => join('/sys/fs/cgroup', hierarchy, 'lxc.pivot')).filter(
+      (pivot) => !existsSync(pivot),
+    );
     execFileSync('lxc-start', ['-P', lxcpath, '-n', name, '-d']);
   });
 
   after(() => {
     execFileSync('lxc-stop', ['-P', lxcpath, '-n', name, '-k']);
+    for (const pivot of pivots) if (existsSync(pivot)) rmdirSync(pivot);
     removeTempFolder(lxcpath);
   });
 

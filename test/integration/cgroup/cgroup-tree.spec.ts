@@ -1,0 +1,250 @@
+import assert from 'node:assert/strict';
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Cgroup2Tree } from '../../../src/cgroup/cgroup-tree.js';
+import { type ErrorKind, RuntimeError } from '../../../src/core/errors.js';
+import { loadAddon } from '../../../src/native/binding.js';
+import { ProcessSpawner, type SpawnedProcess } from '../../../src/native/process.js';
+import { openDescriptors, settlesAt } from '../../support/descriptors.js';
+
+describe('Cgroup2Tree', () => {
+  const addon = loadAddon();
+  const top = `/pvecri-test-${process.pid}`;
+  let spawner: ProcessSpawner;
+  let tree: Cgroup2Tree;
+  let descriptors: number;
+
+  beforeEach(() => {
+    descriptors = openDescriptors();
+    spawner = new ProcessSpawner(addon);
+    tree = new Cgroup2Tree({ addon });
+  });
+
+  afterEach(async () => {
+    await tree.kill(top);
+    await tree.remove(top);
+    tree.close();
+    tree.close();
+    spawner.close();
+    assert.ok(await settlesAt(openDescriptors, descriptors), 'a descriptor was left open');
+  });
+
+  const folder = (path: string): string => join(tree.root, path);
+
+  function startIn(path: string, script: string): SpawnedProcess {
+    const cgroupFd = openSync(folder(path), 'r');
+    const child = spawner.spawn({
+      file: '/bin/sh',
+      argv: ['sh', '-c', script],
+      env: ['PATH=/usr/bin:/bin'],
+      fds: [-1, -1, -1],
+      cgroupFd,
+    });
+    closeSync(cgroupFd);
+    closeSync(child.pidfd);
+    return child;
+  }
+
+  const ofKind = (kind: ErrorKind) => (error: unknown) =>
+    error instanceof RuntimeError && error.kind === kind;
+
+  it('stands on the cgroup v2 mount and knows its controllers', () => {
+    assert.ok(existsSync(join(tree.root, 'cgroup.controllers')));
+    assert.deepEqual(
+      [...tree.controllers].join(' '),
+      readFileSync(join(tree.root, 'cgroup.controllers'), 'utf8').trim(),
+    );
+  });
+
+  it('makes a folder with its parents, and again, with the controllers down to its parent', async () => {
+    await tree.make(`${top}/a/b`);
+    await tree.make(`${top}/a/b`);
+    assert.deepEqual(await tree.children(top), ['a']);
+    assert.deepEqual(await tree.children(`${top}/a`), ['b']);
+    for (const path of [top, `${top}/a`]) {
+      const enabled = readFileSync(join(folder(path), 'cgroup.subtree_control'), 'utf8').trim();
+      assert.deepEqual(new Set(enabled.split(' ').filter(Boolean)), tree.controllers);
+    }
+    assert.equal(
+      readFileSync(join(folder(`${top}/a/b`), 'cgroup.subtree_control'), 'utf8').trim(),
+      '',
+      'a leaf may hold processes',
+    );
+  });
+
+  it('says what to do where a level holds processes', async function () {
+    if (tree.controllers.size === 0) this.skip();
+    await tree.make(`${top}/a`);
+    const child = startIn(`${top}/a`, 'exec sleep 60');
+    await assert.rejects(
+      tree.make(`${top}/a/b`),
+      (error) => ofKind('failed-precondition')(error) && /it holds processes/.test(String(error)),
+    );
+    process.kill(child.pid, 'SIGKILL');
+    await child.exited;
+    await tree.make(`${top}/a/b`);
+  });
+
+  it('makes many in one parent at once', async () => {
+    await Promise.all(Array.from({ length: 50 }, (_, i) => tree.make(`${top}/pod/c${i}`)));
+    assert.equal((await tree.children(`${top}/pod`)).length, 50);
+  });
+
+  it('makes while another removes, or says what is in the way', async () => {
+    for (let round = 0; round < 30; round += 1) {
+      await Promise.all([
+        tree.make(`${top}/x/y/z`),
+        tree.remove(`${top}/x`).catch(() => undefined),
+      ]);
+    }
+    await tree.make(`${top}/x/y/z`);
+    assert.ok(existsSync(folder(`${top}/x/y/z`)));
+  });
+
+  it('has no children where nothing is', async () => {
+    assert.deepEqual(await tree.children(`${top}/none`), []);
+  });
+
+  it('kills a whole tree: forking, frozen, ignoring signals', async () => {
+    await Promise.all([tree.make(`${top}/a/b`), tree.make(`${top}/c`)]);
+    const scripts = [
+      'trap "" TERM HUP INT; while :; do sleep 0.01; done',
+      'sleep 60 & setsid sleep 60 & sleep 60',
+      'while :; do (sleep 1 &) ; sleep 0.01; done',
+    ];
+    const children = scripts.flatMap((script) => [
+      startIn(`${top}/c`, script),
+      startIn(`${top}/a/b`, script),
+    ]);
+    writeFileSync(join(folder(`${top}/a/b`), 'cgroup.freeze'), '1');
+    await tree.kill(top);
+    assert.equal(readFileSync(join(folder(`${top}/c`), 'cgroup.procs'), 'utf8'), '');
+    for (const child of children) assert.deepEqual(await child.exited, { code: null, signal: 9 });
+    await tree.remove(top);
+    assert.ok(!existsSync(folder(top)));
+  });
+
+  it('kills what is empty or absent', async () => {
+    await tree.kill(`${top}/none`);
+    await tree.make(`${top}/a`);
+    await tree.kill(`${top}/a`);
+  });
+
+  it('removes depth first, and again', async () => {
+    await Promise.all([tree.make(`${top}/a/b/c`), tree.make(`${top}/a/d`), tree.make(`${top}/e`)]);
+    await tree.remove(top);
+    await tree.remove(top);
+    assert.ok(!existsSync(folder(top)));
+  });
+
+  it('removes right after the last process ended', async () => {
+    for (let round = 0; round < 20; round += 1) {
+      await tree.make(`${top}/a`);
+      startIn(`${top}/a`, 'exec sleep 60');
+      await tree.kill(`${top}/a`);
+      await tree.remove(`${top}/a`);
+    }
+  });
+
+  it('kills nothing when it removes', async () => {
+    await tree.make(`${top}/a`);
+    const child = startIn(`${top}/a`, 'exec sleep 60');
+    await assert.rejects(tree.remove(top), ofKind('failed-precondition'));
+    process.kill(child.pid, 0);
+    assert.ok(existsSync(folder(`${top}/a`)));
+  });
+
+  for (const path of ['', 'a', '/../x', '/a/../../etc', '/a//b', '/a/', '/./a', '/a\n']) {
+    it(`refuses the path ${JSON.stringify(path)}`, async () => {
+      await assert.rejects(tree.make(path), ofKind('invalid-argument'));
+      await assert.rejects(tree.kill(path), ofKind('invalid-argument'));
+      await assert.rejects(tree.remove(path), ofKind('invalid-argument'));
+      await assert.rejects(tree.children(path), ofKind('invalid-argument'));
+      assert.throws(() => {
+        tree.watch('n', path);
+      }, ofKind('invalid-argument'));
+    });
+  }
+
+  it('refuses to kill, remove or watch the root', async () => {
+    await assert.rejects(tree.kill('/'), ofKind('invalid-argument'));
+    await assert.rejects(tree.remove('/'), ofKind('invalid-argument'));
+    assert.ok((await tree.children('/')).length >= 0);
+  });
+
+  describe('stats', () => {
+    it('has the figures of each watched cgroup', async () => {
+      await tree.make(`${top}/a`);
+      await tree.make(`${top}/b`);
+      tree.watch('web', `${top}/a`);
+      tree.watch('db', `${top}/b`);
+      const child = startIn(`${top}/a`, 'i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done');
+      await child.exited;
+      const before = BigInt(Date.now() - 1000) * 1_000_000n;
+      const stats = await tree.stats();
+      assert.deepEqual([...stats.keys()].sort(), ['db', 'web']);
+      const web = stats.get('web')!;
+      assert.ok(web.timestamp > before && web.timestamp < before + 60_000_000_000n);
+      assert.ok(web.cpuUsageMicros! > 1000, `cpu ${String(web.cpuUsageMicros)}`);
+      assert.equal(stats.get('db')!.cpuUsageMicros, 0);
+      // What has no controller has no figure; what has one has it.
+      assert.equal(web.memoryBytes !== undefined, tree.controllers.has('memory'));
+      assert.equal(web.pids !== undefined, tree.controllers.has('pids'));
+      assert.equal('memoryLimitBytes' in web, false);
+    });
+
+    it('leaves out what is removed, unwatched or was never there', async () => {
+      await tree.make(`${top}/a`);
+      await tree.make(`${top}/b`);
+      tree.watch('a', `${top}/a`);
+      tree.watch('b', `${top}/b`);
+      tree.watch('none', `${top}/none`);
+      assert.deepEqual([...(await tree.stats()).keys()].sort(), ['a', 'b']);
+      await tree.remove(`${top}/a`);
+      tree.unwatch('b');
+      tree.unwatch('b');
+      assert.equal((await tree.stats()).size, 0);
+      // A new cgroup of the same name is another one: it is watched anew.
+      await tree.make(`${top}/a`);
+      assert.equal((await tree.stats()).size, 0);
+      tree.watch('a', `${top}/a`);
+      assert.equal((await tree.stats()).size, 1);
+    });
+
+    it('keeps no descriptor of a removed cgroup', async () => {
+      const before = openDescriptors();
+      for (let i = 0; i < 20; i += 1) {
+        await tree.make(`${top}/c${i}`);
+        tree.watch(`c${i}`, `${top}/c${i}`);
+      }
+      await tree.stats();
+      assert.ok(openDescriptors() > before);
+      await tree.remove(top);
+      await tree.stats();
+      assert.ok(await settlesAt(openDescriptors, before));
+    });
+
+    it('answers many who ask at once, while cgroups come and go', async () => {
+      await tree.make(`${top}/stays`);
+      tree.watch('stays', `${top}/stays`);
+      const answers = Array.from({ length: 200 }, async (_, i) => {
+        if (i % 10 === 0) {
+          await tree.make(`${top}/c${i}`);
+          tree.watch(`c${i}`, `${top}/c${i}`);
+          // Watched before it was asked for: it must be there.
+          assert.ok((await tree.stats()).has(`c${i}`));
+          await tree.remove(`${top}/c${i}`);
+          return tree.stats();
+        }
+        return tree.stats();
+      });
+      for (const answer of await Promise.all(answers)) assert.ok(answer.has('stays'));
+    });
+
+    it('is refused after close', async () => {
+      const other = new Cgroup2Tree({ addon });
+      other.close();
+      await assert.rejects(other.stats(), TypeError);
+    });
+  });
+});
