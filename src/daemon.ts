@@ -148,10 +148,11 @@ class Daemon {
   }
 }
 
+/** The handlers stay: a second signal must not cut the closing short. */
 function stopSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-      process.once(signal, () => {
+      process.on(signal, () => {
         resolve(signal);
       });
     }

@@ -1,0 +1,187 @@
+/** kill -9 of the agent, of shims and of the disk's last write: what the next start makes of it. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ContainerState } from '../../../src/cri/gen/container.js';
+import { PodSandboxState } from '../../../src/cri/gen/sandbox.js';
+import { TestAgent } from '../../support/agent.js';
+import { containerRequest, podRequest, shell } from '../../support/cri-requests.js';
+
+describe('recovery of a real agent', function () {
+  this.timeout(120_000);
+  let agent: TestAgent;
+
+  beforeEach(async () => {
+    agent = new TestAgent();
+    await agent.start();
+    await agent.client.image.pullImage({
+      image: {
+        image: agent.busyboxReference(),
+        annotations: new Map(),
+        userSpecifiedImage: '',
+        runtimeHandler: '',
+        imageRef: '',
+      },
+      auth: undefined,
+      sandboxConfig: undefined,
+    });
+  });
+
+  afterEach(async () => {
+    assert.deepEqual(await agent.close(), []);
+  });
+
+  const run = async (name: string) =>
+    (await agent.client.runtime.runPodSandbox(podRequest(agent, name))).podSandboxId;
+  const create = async (pod: string, name: string, script: string) =>
+    (await agent.client.runtime.createContainer(containerRequest(pod, name, shell(script))))
+      .containerId;
+  const start = (containerId: string) => agent.client.runtime.startContainer({ containerId });
+  const status = async (containerId: string) => {
+    const response = await agent.client.runtime.containerStatus({ containerId, verbose: true });
+    assert.ok(response.status);
+    const info = JSON.parse(response.info.get('info') ?? '{}') as { pid: number };
+    return { ...response.status, pid: info.pid };
+  };
+  const until = async (containerId: string, state: ContainerState) => {
+    for (;;) {
+      const now = await status(containerId);
+      if (now.state === state) return now;
+      await sleep(20);
+    }
+  };
+  const killAndStart = async (between: () => Promise<void> = () => Promise.resolve()) => {
+    await agent.stop('SIGKILL');
+    await between();
+    await agent.start();
+  };
+
+  it('finds every state again, and the same process', async () => {
+    const pod = await run('p');
+    const created = await create(pod, 'created', 'echo started late');
+    const running = await create(pod, 'running', 'while :; do sleep 0.05; done');
+    const exited = await create(pod, 'exited', 'exit 5');
+    await start(running);
+    await start(exited);
+    const before = await until(exited, ContainerState.CONTAINER_EXITED);
+    const wasRunning = await status(running);
+    await killAndStart();
+    const sandbox = await agent.client.runtime.podSandboxStatus({
+      podSandboxId: pod,
+      verbose: false,
+    });
+    assert.equal(sandbox.status?.state, PodSandboxState.SANDBOX_READY);
+    assert.match(sandbox.status.network?.ip ?? '', /^10\.99/);
+    assert.equal((await status(created)).state, ContainerState.CONTAINER_CREATED);
+    const now = await status(running);
+    assert.deepEqual(
+      [now.state, now.pid, now.startedAt],
+      [1, wasRunning.pid, wasRunning.startedAt],
+    );
+    const after = await status(exited);
+    assert.deepEqual(
+      [after.exitCode, after.startedAt, after.finishedAt],
+      [5, before.startedAt, before.finishedAt],
+    );
+    await start(created);
+    await until(created, ContainerState.CONTAINER_EXITED);
+    assert.match(agent.readLog('created.log'), /started late/);
+    const out = await agent.client.runtime.execSync({
+      containerId: running,
+      cmd: ['echo', 'hi'],
+      timeout: 5n,
+    });
+    assert.equal(out.stdout.toString(), 'hi\n');
+    await agent.client.runtime.stopContainer({ containerId: running, timeout: 0n });
+    assert.equal((await status(running)).exitCode, 137);
+    await agent.client.runtime.removePodSandbox({ podSandboxId: pod });
+  });
+
+  it('knows the exit and keeps the log of what ended while it was down', async () => {
+    const pod = await run('p');
+    const id = await create(
+      pod,
+      'c',
+      'n=0; while [ $n -lt 20 ]; do echo line $n; n=$((n+1)); sleep 0.05; done; exit 9',
+    );
+    await start(id);
+    await killAndStart(() => sleep(2500));
+    const end = await status(id);
+    assert.deepEqual([end.state, end.exitCode], [ContainerState.CONTAINER_EXITED, 9]);
+    const lasted = Number(end.finishedAt - end.startedAt) / 1e9;
+    assert.ok(lasted > 0.9 && lasted < 2.4, `ran for ${lasted} s, not until it was found`);
+    const lines = agent.readLog('c.log').trim().split('\n');
+    assert.deepEqual(
+      lines.map((line) => line.replace(/^\S+ stdout F /, '')),
+      Array.from({ length: 20 }, (_, n) => `line ${n}`),
+    );
+    await agent.client.runtime.removePodSandbox({ podSandboxId: pod });
+  });
+
+  it('ends what lost its shim, also while it was down', async () => {
+    const pod = await run('p');
+    const [a, b] = [await create(pod, 'a', 'sleep 1000'), await create(pod, 'b', 'sleep 1000')];
+    await start(a);
+    await start(b);
+    const [aPid, bPid] = [(await status(a)).pid, (await status(b)).pid];
+    process.kill(shimOf(a), 'SIGKILL');
+    const lost = await until(a, ContainerState.CONTAINER_EXITED);
+    assert.deepEqual([lost.exitCode, lost.reason], [255, 'ContainerStatusUnknown']);
+    await killAndStart(() => {
+      process.kill(shimOf(b), 'SIGKILL');
+      return Promise.resolve();
+    });
+    const after = await status(b);
+    assert.deepEqual([after.exitCode, after.reason], [255, 'ContainerStatusUnknown']);
+    for (const pid of [aPid, bPid]) assert.throws(() => process.kill(pid, 0), /ESRCH/);
+    await agent.client.runtime.removePodSandbox({ podSandboxId: pod });
+  });
+
+  it('leaves a record of an unknown newer version alone', async () => {
+    const folder = join(agent.root, 'sandboxes', 'e'.repeat(64));
+    const file = join(folder, 'sandbox.json');
+    const text = `{"version":99,"id":"${'e'.repeat(64)}"}`;
+    await killAndStart(() => {
+      mkdirSync(folder, { recursive: true });
+      writeFileSync(file, text);
+      return Promise.resolve();
+    });
+    assert.equal(readFileSync(file, 'utf8'), text);
+    assert.match(agent.output, /sandbox\.json/);
+    const { items } = await agent.client.runtime.listPodSandbox({ filter: undefined });
+    assert.deepEqual(items, []);
+    rmSync(folder, { recursive: true });
+  });
+
+  it('survives being killed again and again under work', async () => {
+    for (let round = 0; round < 4; round++) {
+      // Fire and forget: the calls are cut wherever they are.
+      const name = `r${round}`;
+      void run(name)
+        .then((pod) => create(pod, 'c', 'sleep 1000'))
+        .then(start)
+        .catch(() => undefined);
+      await sleep(20 + round * 35);
+      await killAndStart();
+      // The repeat of the same request ends with one sandbox of that name.
+      const pod = await run(name);
+      const { items } = await agent.client.runtime.listPodSandbox({ filter: undefined });
+      assert.deepEqual(
+        items.filter((item) => item.metadata?.name === name).map((item) => item.id),
+        [pod],
+      );
+      const containers = await agent.client.runtime.listContainers({ filter: undefined });
+      for (const { podSandboxId } of containers.containers) {
+        assert.ok(items.some((item) => item.id === podSandboxId));
+      }
+    }
+    const { items } = await agent.client.runtime.listPodSandbox({ filter: undefined });
+    for (const { id } of items) await agent.client.runtime.removePodSandbox({ podSandboxId: id });
+  });
+
+  function shimOf(id: string): number {
+    return Number(execFileSync('pgrep', ['-o', '-f', `pvecri-shim ${id}`], { encoding: 'utf8' }));
+  }
+});

@@ -1,0 +1,195 @@
+/**
+ * A real agent in a process of its own, with folders, cgroups and a network namespace of its own, so
+ * that several tests can run one and each can see that nothing is left of it.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createHash } from 'node:crypto';
+import { connectCri, type CriClient } from '../../src/cri/client.js';
+import { VersionRequest } from '../../src/cri/gen/runtime.js';
+import { writeBusyboxLayout } from './busybox-image.js';
+import {
+  inNetworkNamespace,
+  pinNetworkNamespace,
+  unpinNetworkNamespace,
+} from './network-namespace.js';
+import { makeTempFolder, removeTempFolder } from './temp.js';
+
+const CGROUP_ROOT = existsSync('/sys/fs/cgroup/cgroup.procs')
+  ? '/sys/fs/cgroup'
+  : '/sys/fs/cgroup/unified';
+/** The project's own command, from source. */
+const COMMAND = ['--import', 'tsx', 'src/main.ts'];
+
+export class TestAgent {
+  readonly folder = makeTempFolder();
+  readonly root = join(this.folder, 'root');
+  readonly state = join(this.folder, 'state');
+  readonly socket = join(this.folder, 'cri.sock');
+  readonly configFile = join(this.folder, 'config.toml');
+  readonly logs = join(this.folder, 'logs');
+  readonly confDir = join(this.folder, 'net.d');
+  /** Stands for the host's network; bridges and leases of the test stay in it. */
+  readonly netns = join(this.folder, 'netns');
+  readonly cgroup = `/pvecri-${createHash('sha256').update(this.root).digest('hex').slice(0, 12)}`;
+  #child: ChildProcess | undefined;
+  #client: CriClient | undefined;
+  /** All that the agents of this folder have logged. */
+  output = '';
+
+  constructor(extraConfig = '') {
+    for (const folder of [this.logs, this.confDir]) mkdirSync(folder);
+    pinNetworkNamespace(this.netns);
+    writeFileSync(
+      this.configFile,
+      `root = "${this.root}"\nstate = "${this.state}"\nsocket = "${this.socket}"\n` +
+        `[network]\nconf_dir = "${this.confDir}"\n[log]\nlevel = "debug"\n${extraConfig}`,
+    );
+    writeFileSync(join(this.confDir, '10-test.conflist'), JSON.stringify(this.#conflist()));
+  }
+
+  get client(): CriClient {
+    this.#client ??= connectCri(this.socket, { timeoutMs: 30_000 });
+    return this.#client;
+  }
+
+  get pid(): number {
+    const pid = this.#child?.pid;
+    if (pid === undefined) throw new Error('the agent does not run');
+    return pid;
+  }
+
+  /** Starts the agent and waits until it answers. */
+  async start(): Promise<void> {
+    const child = this.launch();
+    this.#child = child;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        await this.client.runtime.version(VersionRequest.create(), { timeoutMs: 1000 });
+        await this.client.runtime.status({ verbose: false }, { timeoutMs: 1000 });
+        return;
+      } catch (error) {
+        if (child.exitCode !== null || attempt > 150) {
+          throw new Error(`the agent does not answer:\n${this.output}`, { cause: error });
+        }
+        await sleep(100);
+      }
+    }
+  }
+
+  /** Spawns an agent without waiting for it: exec'd directly, so that its pid is the agent's. */
+  launch(configFile = this.configFile): ChildProcess {
+    const child = spawn(
+      'nsenter',
+      [`--net=${this.netns}`, process.execPath, ...COMMAND, 'agent', '--config', configFile],
+      { stdio: ['ignore', 'pipe', 'pipe'] },
+    );
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (chunk: Buffer) => (this.output += chunk.toString()));
+    }
+    return child;
+  }
+
+  /** Runs the agent's command to its end. */
+  async run(...args: string[]): Promise<{ code: number | null; output: string }> {
+    const child = spawn(process.execPath, [...COMMAND, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    }
+    const [code] = (await once(child, 'close')) as [number | null];
+    return { code, output };
+  }
+
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+    const child = this.#child;
+    this.#child = undefined;
+    this.#client?.close();
+    this.#client = undefined;
+    if (!child || child.exitCode !== null) return child?.exitCode ?? null;
+    child.kill(signal);
+    const [code] = (await once(child, 'exit')) as [number | null];
+    return code;
+  }
+
+  /** Stops the agent and removes its folders; answers what was left that should not have been. */
+  async close(): Promise<string[]> {
+    await this.stop();
+    const left = this.left();
+    unpinNetworkNamespace(this.netns);
+    removeTempFolder(this.folder);
+    return left;
+  }
+
+  /** Mounts, processes, cgroups, interfaces and records that stand for pods or containers. */
+  left(): string[] {
+    const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
+      .split('\n')
+      .filter((line) => line.includes(`${this.folder}/`) && !line.includes(this.netns));
+    const cgroups = existsSync(join(CGROUP_ROOT, this.cgroup)) ? [`cgroup ${this.cgroup}`] : [];
+    const links = inNetworkNamespace(this.netns, 'ip', '-o', 'link')
+      .split('\n')
+      .filter((line) => line.includes('veth'));
+    const folders = [
+      'root/sandboxes',
+      'root/containers',
+      'root/networks',
+      'state/containers',
+      'state/sandboxes',
+      'state/namespaces',
+    ].flatMap((path) => {
+      const folder = join(this.folder, path);
+      return existsSync(folder) ? readdirSync(folder).map((name) => `${path}/${name}`) : [];
+    });
+    return [...mounts, ...cgroups, ...links, ...folders, ...this.#processes()];
+  }
+
+  /** Writes a busybox image and returns the reference to pull. */
+  busyboxReference(config: Record<string, unknown> = {}): string {
+    return writeBusyboxLayout(join(this.folder, 'layout'), config);
+  }
+
+  readLog(name: string): string {
+    return readFileSync(join(this.logs, name), 'utf8');
+  }
+
+  #processes(): string[] {
+    return readdirSync('/proc').flatMap((pid) => {
+      try {
+        const cgroup = readFileSync(`/proc/${pid}/cgroup`, 'utf8');
+        if (!cgroup.includes(this.cgroup)) return [];
+        // The shims of a killed agent are init's children: a dead one waits for init alone.
+        const state = /\) (.)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1];
+        const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+        return state === 'Z' ? [] : [`process ${pid} ${line}`];
+      } catch {
+        return [];
+      }
+    });
+  }
+
+  #conflist(): object {
+    return {
+      cniVersion: '1.0.0',
+      name: 'test',
+      plugins: [
+        {
+          type: 'bridge',
+          bridge: 'test0',
+          isGateway: true,
+          ipam: {
+            type: 'host-local',
+            dataDir: join(this.folder, 'leases'),
+            ranges: [[{ subnet: '10.99.0.0/24' }]],
+            routes: [{ dst: '0.0.0.0/0' }],
+          },
+        },
+      ],
+    };
+  }
+}
