@@ -86,7 +86,8 @@ function spawnHelper(context: ExecContext, request: ExecRequest, initPidfd: numb
         cgroupRoot: context.cgroupRoot,
         cgroup: request.cgroup,
         name: `exec-${randomBytes(8).toString('hex')}`,
-        process: request.process,
+        // Its stdio are pipes, whatever the container has.
+        process: { ...request.process, tty: false },
       }),
     );
     closing.push(spec);

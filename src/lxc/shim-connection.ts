@@ -22,7 +22,8 @@ export class ShimConnection {
       try {
         return new ShimConnection(await connect(runDirectory));
       } catch (error) {
-        if (hasCode(error, 'ENOENT', 'ECONNREFUSED')) return undefined;
+        // ECONNRESET: it ended while we were in its backlog.
+        if (hasCode(error, 'ENOENT', 'ECONNREFUSED', 'ECONNRESET')) return undefined;
         // EAGAIN: its backlog is full for the moment (unix(7)).
         if (!hasCode(error, 'EAGAIN') || attempt === 50) throw error;
         await sleep(20);

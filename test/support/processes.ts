@@ -1,0 +1,45 @@
+/** What tests ask of processes and wait for. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ContainerSpec } from '../../src/core/model.js';
+
+/** Polls until it holds; fails after some seconds. */
+export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  const end = Date.now() + 10_000;
+  while (!(await holds())) {
+    if (Date.now() > end) throw new Error(`did not come true within 10 s: ${holds.toString()}`);
+    await sleep(5);
+  }
+}
+
+/** False for a zombie too. */
+export function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
+/** The shim's process, found by its arguments as an administrator would. */
+export function shimPid(spec: ContainerSpec): number {
+  const pids = processesWith(`pvecri-shim\0${spec.id}\0`).filter((pid) => {
+    const name = readFileSync(`/proc/${pid}/comm`, 'utf8');
+    return name === 'pvecri-shim\n';
+  });
+  if (pids.length !== 1) throw new Error(`expected one shim of ${spec.id}, found ${pids.length}`);
+  return pids[0]!;
+}
+
+/** Processes whose arguments contain this text. */
+export function processesWith(text: string): number[] {
+  return readdirSync('/proc')
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return pid > 0 && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(text);
+      } catch {
+        return false; // it ended meanwhile
+      }
+    });
+}

@@ -1,0 +1,113 @@
+/** The liblxc configuration: whatever the spec holds, each key stays on its line. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { RuntimeError } from '../../../src/core/errors.js';
+import { parseContainerId } from '../../../src/core/ids.js';
+import { buildLxcConfig, HOST_NETWORK_FD, ROOTFS_SPOT } from '../../../src/core/lxc-config.js';
+import type { ContainerSpec } from '../../../src/core/model.js';
+
+const base: ContainerSpec = {
+  id: parseContainerId('a'.repeat(64)),
+  directory: '/d',
+  runDirectory: '/r',
+  cgroup: { outer: '/pod/c', monitor: '/monitors/c', pivot: '/pivot', shim: '/shims' },
+  namespaces: { network: '/ns/net', ipc: '/ns/ipc', uts: '/ns/uts', pid: 'new' },
+  readonlyRootfs: false,
+  privileged: false,
+  mounts: [],
+  maskedPaths: [],
+  readonlyPaths: [],
+  process: {
+    argv: ['x'],
+    env: [],
+    cwd: '/',
+    uid: 0,
+    gid: 0,
+    supplementalGroups: [],
+    capabilities: [],
+    noNewPrivileges: false,
+    seccomp: null,
+    apparmorProfile: null,
+    oomScoreAdj: null,
+    tty: false,
+  },
+  stdin: false,
+  stdinOnce: false,
+  logPath: '',
+};
+
+function parse(text: string): Map<string, string> {
+  assert.ok(text.endsWith('\n'));
+  const lines = text.slice(0, -1).split('\n');
+  const map = new Map(lines.map((line) => line.split(' = ', 2) as [string, string]));
+  assert.equal(map.size, lines.length, 'a key stands twice');
+  return map;
+}
+
+describe('buildLxcConfig', () => {
+  it('joins, clones and inherits namespaces', () => {
+    const config = parse(buildLxcConfig(base, { appArmor: false }));
+    assert.equal(config.get('lxc.namespace.clone'), 'mnt cgroup pid');
+    assert.equal(config.get('lxc.namespace.share.net'), '/ns/net');
+    assert.equal(config.get('lxc.namespace.share.pid'), undefined);
+    const host = { network: 'host', ipc: 'host', uts: 'host', pid: 'host' };
+    const inherited = parse(buildLxcConfig({ ...base, namespaces: host }, { appArmor: true }));
+    assert.equal(inherited.get('lxc.namespace.clone'), 'mnt cgroup');
+    // The monitor is in a network namespace of its own.
+    assert.equal(inherited.get('lxc.namespace.share.net'), '/proc/self/fd/10');
+    assert.equal(inherited.get('lxc.namespace.share.ipc'), undefined);
+    assert.equal(inherited.get('lxc.apparmor.profile'), 'unchanged');
+  });
+
+  it('names the places that the native side uses', () => {
+    const monitor = readFileSync('native/shim/monitor.cc', 'utf8');
+    assert.match(monitor, new RegExp(`kRootfs\\[\\] = "${ROOTFS_SPOT}"`));
+    const gate = readFileSync('native/common/gate.h', 'utf8');
+    assert.match(gate, new RegExp(`kHostNetworkFd = ${HOST_NETWORK_FD};`));
+  });
+
+  it('puts the payload one level below the outer cgroup', () => {
+    const config = parse(buildLxcConfig(base, { appArmor: false }));
+    assert.equal(config.get('lxc.cgroup.dir.container'), 'pod/c/lxc');
+    assert.equal(config.get('lxc.cgroup.dir.monitor'), 'monitors/c');
+    assert.equal(config.get('lxc.cgroup.dir.monitor.pivot'), 'pivot');
+  });
+
+  it('keeps every value on its line, or refuses it', () => {
+    const keys = [...parse(buildLxcConfig(base, { appArmor: true })).keys()];
+    const text = fc.oneof(
+      fc.string({ unit: 'binary' }),
+      fc.constantFrom('/a\nlxc.hook.start = /x', '/a\r', '/\0', ' /a', '/a ', '"/a"', "'/a'", ''),
+    );
+    fc.assert(
+      fc.property(text, text, (path, group) => {
+        for (const spec of [
+          { ...base, namespaces: { ...base.namespaces, network: path } },
+          { ...base, cgroup: { ...base.cgroup, outer: `/${group}` } },
+        ]) {
+          let config;
+          try {
+            config = buildLxcConfig(spec, { appArmor: true });
+          } catch (error) {
+            assert.ok(error instanceof RuntimeError && error.kind === 'invalid-argument');
+            continue;
+          }
+          for (const key of parse(config).keys())
+            assert.ok(keys.includes(key) || key.startsWith('lxc.namespace.share.'), key);
+          assert.doesNotMatch(config.replaceAll('\n', ''), /[\u0000-\u001f\u007f]/);
+        }
+      }),
+    );
+  });
+
+  it('refuses cgroups that are not plain paths', () => {
+    for (const outer of ['', 'pod', '/', '/a//b', '/a/../b', '/./a', '/a/'])
+      assert.throws(
+        () => buildLxcConfig({ ...base, cgroup: { ...base.cgroup, outer } }, { appArmor: false }),
+        {
+          kind: 'invalid-argument',
+        },
+      );
+  });
+});
