@@ -19,7 +19,7 @@ import {
 import { pluginRunner } from '../../support/run-plugin.js';
 import { makeTempFolder, removeTempFolder } from '../../support/temp.js';
 
-const PLUGINS = '/usr/lib/cni';
+const PLUGINS = ['/usr/lib/cni', '/opt/cni/bin'];
 /** Says who it is to whoever connects to port 80. */
 const GREETER = `
   use Socket; $| = 1;
@@ -42,7 +42,7 @@ describe('CniNetwork with real plugins', function () {
   const path = (...parts: string[]) => join(folder, ...parts);
   const cacheFolder = () => path('root', 'networks');
   const cacheFile = () => path('root', 'networks', `${POD}.json`);
-  const folders = () => ({ confDir: path('net.d'), binDirs: [path('bin'), PLUGINS] });
+  const folders = () => ({ confDir: path('net.d'), binDirs: [path('bin'), ...PLUGINS] });
   const request = (change: Partial<NetworkRequest> = {}): NetworkRequest => ({
     id: POD,
     netnsPath: podNetns,
@@ -253,7 +253,7 @@ ${add}
     assert.match((await network.status()).message, /plugin absent is not in .*network\.bin_dirs/);
     configure(bridge());
     assert.deepEqual(await network.status(), { ready: true, reason: '', message: '' });
-    network.configure({ confDir: path('elsewhere'), binDirs: [PLUGINS] });
+    network.configure({ confDir: path('elsewhere'), binDirs: PLUGINS });
     assert.equal((await network.status()).ready, false);
   });
 
