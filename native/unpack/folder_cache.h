@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include <cstdint>
 #include <list>
 #include <string>
 #include <string_view>
