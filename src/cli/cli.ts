@@ -86,8 +86,8 @@ function asksForJson(argv: readonly string[]): boolean {
 function program(session: Session, host: Host): Command {
   const root = new Command('pvecri')
     .description('Runs Kubernetes pods as LXC containers on this node.')
-    .option('--socket PATH', "the agent's CRI socket; the configuration's if not given")
-    .option('--config FILE', 'configuration; /etc/pvecri/config.toml if not given')
+    .option('--socket <PATH>', "the agent's CRI socket; the configuration's if not given")
+    .option('--config <FILE>', 'configuration; /etc/pvecri/config.toml if not given')
     .option('--json', 'print documents for programs, failures as {"error": …} too')
     .version(`pvecri ${VERSION}`, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print help')

@@ -24,7 +24,7 @@ export function addExec(program: Command, session: Session): void {
     .argument('<command...>', 'put -- before it, so that its options stay its own')
     .option('-i, --interactive', 'not available yet: needs streaming')
     .option('-t, --tty', 'not available yet: needs streaming')
-    .option('--timeout TIME', 'kill the command after this time (exit code 124)', duration)
+    .option('--timeout <TIME>', 'kill the command after this time (exit code 124)', duration)
     .addHelpText(
       'after',
       '\nOutput is shown when the command has ended, at most 16 MiB of each stream.\n' +

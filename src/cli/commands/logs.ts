@@ -26,8 +26,12 @@ export function addLogs(program: Command, session: Session): void {
     .description('show what a container wrote, each stream on its own')
     .argument('<container>', 'name, POD/CONTAINER, id or unique prefix of one')
     .option('-f, --follow', 'go on, through log rotation, until the container ends')
-    .option('--tail LINES', 'only so many lines from the end', count)
-    .option('--since TIME', 'only lines since a time (RFC 3339), or from so long ago (10m)', since)
+    .option('--tail <LINES>', 'only so many lines from the end', count)
+    .option(
+      '--since <TIME>',
+      'only lines since a time (RFC 3339), or from so long ago (10m)',
+      since,
+    )
     .option('--timestamps', 'put the time before each line')
     .option('-p, --previous', 'of the attempt before the last restart')
     .addHelpText(

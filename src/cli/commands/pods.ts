@@ -21,10 +21,10 @@ export function addPods(program: Command, session: Session): void {
     .command('pods')
     .description('list pods')
     .option('-q, --quiet', 'print ids alone')
-    .option('--name NAME', 'only pods of this name')
-    .option('--namespace NAMESPACE', 'only pods of this namespace')
-    .option('--label KEY=VALUE', 'only pods with this label; all of several must match', label)
-    .addOption(new Option('--state STATE', 'only pods in this state').choices(POD_STATES))
+    .option('--name <NAME>', 'only pods of this name')
+    .option('--namespace <NAMESPACE>', 'only pods of this namespace')
+    .option('--label <KEY=VALUE>', 'only pods with this label; all of several must match', label)
+    .addOption(new Option('--state <STATE>', 'only pods in this state').choices(POD_STATES))
     .addHelpText(
       'after',
       examples('pvecri pods', 'pvecri pods --state ready --label app=shop', 'pvecri pods --json'),

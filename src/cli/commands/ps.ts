@@ -1,7 +1,7 @@
 /** `pvecri ps`: the containers the agent has. */
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { ContainerState } from '../../cri/gen/index.js';
+import { ContainerState, ListImagesRequest } from '../../cri/gen/index.js';
 import { containerStatus, listInventory } from '../agent-queries.js';
 import { CONTAINER_STATES, containerDocument, containerState } from '../documents.js';
 import { formatAge } from '../human-units.js';
@@ -25,15 +25,15 @@ export function addPs(program: Command, session: Session): void {
     .description('list containers that run')
     .option('-a, --all', 'also those that were created or have ended')
     .option('-q, --quiet', 'print ids alone')
-    .option('--name NAME', 'only containers of this name')
-    .option('--pod POD', 'only containers of this pod')
+    .option('--name <NAME>', 'only containers of this name')
+    .option('--pod <POD>', 'only containers of this pod')
     .option(
-      '--label KEY=VALUE',
+      '--label <KEY=VALUE>',
       'only containers with this label; all of several must match',
       label,
     )
     .addOption(
-      new Option('--state STATE', 'only containers in this state, whatever -a says').choices(
+      new Option('--state <STATE>', 'only containers in this state, whatever -a says').choices(
         CONTAINER_STATES,
       ),
     )
@@ -69,11 +69,12 @@ async function listContainers(session: Session, options: PsOptions): Promise<num
     for (const { container } of listed) await session.out.line(container.id);
   } else {
     const now = Date.now();
+    const names = await imageNames(session);
     const rows = listed.map(({ container, pod, status }) => [
       shortId(container.id),
       podName(pod),
       container.metadata?.name ?? '',
-      container.image?.userSpecifiedImage || (container.image?.image ?? ''),
+      names.get(container.imageId) ?? container.image?.image ?? '',
       stateText(status?.state ?? container.state, status?.exitCode ?? 0, status?.reason ?? ''),
       String(container.metadata?.attempt ?? 0),
       formatAge(now - Number(container.createdAt / 1_000_000n)),
@@ -83,6 +84,15 @@ async function listContainers(session: Session, options: PsOptions): Promise<num
     );
   }
   return 0;
+}
+
+/** A kubelet names an image by its id; people know it by its tag. */
+async function imageNames(session: Session): Promise<Map<string, string>> {
+  const cri = await session.cri();
+  const { images } = await cri.image.listImages(ListImagesRequest.create({}), {
+    signal: session.signal,
+  });
+  return new Map(images.map(({ id, repoTags }) => [id, repoTags[0] ?? shortId(id)]));
 }
 
 function isWanted(state: ContainerState, options: PsOptions): boolean {

@@ -42,11 +42,11 @@ export function addRun(program: Command, session: Session): void {
     .option('--wait', 'wait until all containers have ended; exit as the first that failed')
     .option('--rm', 'with --wait: remove the pod when it has ended')
     .option(
-      '--timeout TIME',
+      '--timeout <TIME>',
       'with --wait: give up waiting after this time (exit code 124)',
       duration,
     )
-    .option('--log-dir FOLDER', 'where the pod gets a folder for its logs', '/var/log/pods')
+    .option('--log-dir <FOLDER>', 'where the pod gets a folder for its logs', '/var/log/pods')
     .option('--keep-failed', 'leave a pod that could not be started as it is, to look at it')
     .option('--timing', 'show how long each step took')
     .addHelpText(

@@ -15,7 +15,7 @@ export function addStop(program: Command, session: Session): void {
     .command('stop')
     .description('stop pods or containers: first asked to end, killed after the grace period')
     .argument('<id...>', 'pod or container: name, POD/CONTAINER, id or unique prefix of one')
-    .option('--timeout TIME', "grace period; the pod's own if not given", duration)
+    .option('--timeout <TIME>', "grace period; the pod's own if not given", duration)
     .addHelpText(
       'after',
       examples('pvecri stop web', 'pvecri stop web/proxy --timeout 5s', 'pvecri stop 3f9a'),
