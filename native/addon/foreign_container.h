@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "addon/errors.h"
+#include "addon/failure.h"
 
 namespace pvecri {
 

@@ -33,7 +33,8 @@ void JsQueue::Deliver(napi_env env, napi_value function, void* /*context*/, void
     try {
       (*job)(env, Napi::Function(env, function));
     } catch (const Napi::Error& error) {
-      // What the callback threw is the program's own bug: an uncaughtException, as for any callback.
+      // What the callback threw is the program's own bug: an uncaughtException, as for any
+      // callback.
       napi_fatal_exception(env, error.Value());
     }
   } catch (const Napi::Error&) {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "addon/errors.h"
+#include "addon/failure.h"
 #include "addon/sysctl.h"
 
 namespace pvecri {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "addon/errors.h"
+#include "addon/failure.h"
 #include "common/unique_fd.h"
 
 namespace pvecri {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "addon/errors.h"
+#include "addon/failure.h"
 
 namespace pvecri {
 
