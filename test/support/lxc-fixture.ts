@@ -36,20 +36,22 @@ export class LxcFixture {
   readonly rootfs = join(this.folder, 'rootfs');
   readonly logs = join(this.folder, 'logs');
   readonly spawner = new ProcessSpawner(loadAddon());
-  readonly engine = this.newEngine();
+  readonly engine: LxcEngine;
   /** Cgroup of all this fixture's containers. */
   readonly cgroup = `/pvecri-test-${randomBytes(4).toString('hex')}`;
   readonly specs: ContainerSpec[] = [];
 
-  constructor() {
+  /** `libexec` is the folder of the native programs. */
+  constructor(libexec = LIBEXEC) {
+    this.engine = this.newEngine(libexec);
     mkdirSync(this.rootfs);
     mkdirSync(this.logs);
     makeBusyboxRoot(this.rootfs);
     for (const part of ['', '/monitors', '/shims']) mkdirSync(CGROUP_ROOT + this.cgroup + part);
   }
 
-  newEngine(): LxcEngine {
-    return new LxcEngine({ spawner: this.spawner, libexecDir: LIBEXEC, cgroupRoot: CGROUP_ROOT });
+  newEngine(libexecDir = LIBEXEC): LxcEngine {
+    return new LxcEngine({ spawner: this.spawner, libexecDir, cgroupRoot: CGROUP_ROOT });
   }
 
   /** A spec that runs `sh -c script`, with its folders made. */
