@@ -141,10 +141,11 @@ class Daemon {
       this.#log.setLevel(effective.log.level);
       composition.applyConfig(effective);
       this.#log.info({ apply, needsRestart }, 'configuration reloaded');
+      notifier.reloaded('configuration reloaded');
     } catch (error) {
       this.#log.error({ err: error }, 'configuration not reloaded; the earlier one goes on');
+      notifier.reloaded('configuration not reloaded; the earlier one goes on');
     }
-    notifier.reloaded('configuration reloaded');
   }
 }
 

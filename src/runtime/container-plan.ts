@@ -121,7 +121,8 @@ export function planContainer(
       capabilities,
       noNewPrivileges: request.noNewPrivileges && !request.privileged,
       apparmorProfile: null,
-      oomScoreAdj: request.oomScoreAdj,
+      // Not the agent's own, which its unit makes all but unkillable.
+      oomScoreAdj: request.oomScoreAdj ?? 0,
     },
     seccompProfile: request.privileged ? 'unconfined' : request.seccomp,
     stdin: request.stdin,

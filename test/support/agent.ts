@@ -21,8 +21,8 @@ import { makeTempFolder, removeTempFolder } from './temp.js';
 const CGROUP_ROOT = existsSync('/sys/fs/cgroup/cgroup.procs')
   ? '/sys/fs/cgroup'
   : '/sys/fs/cgroup/unified';
-/** The project's own command, from source. */
-const COMMAND = ['--import', 'tsx', 'src/main.ts'];
+/** The command as it is installed: `npm run test:integration` bundles it first. */
+const COMMAND = ['dist/pvecri.js'];
 
 export class TestAgent {
   readonly folder = makeTempFolder();
@@ -81,12 +81,11 @@ export class TestAgent {
   }
 
   /** Spawns an agent without waiting for it: exec'd directly, so that its pid is the agent's. */
-  launch(configFile = this.configFile): ChildProcess {
-    const child = spawn(
-      'nsenter',
-      [`--net=${this.netns}`, process.execPath, ...COMMAND, 'agent', '--config', configFile],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
-    );
+  launch(configFile = this.configFile, wrapper: string[] = []): ChildProcess {
+    const command = [process.execPath, ...COMMAND, 'agent', '--config', configFile];
+    const child = spawn('nsenter', [`--net=${this.netns}`, ...wrapper, ...command], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     for (const stream of [child.stdout, child.stderr]) {
       stream.on('data', (chunk: Buffer) => (this.output += chunk.toString()));
     }
