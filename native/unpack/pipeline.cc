@@ -89,8 +89,8 @@ Result WriteEntries(BlockRing* ring, TreeWriter* writer) {
     archive_entry* entry = nullptr;
     int status = ::archive_read_next_header(reader.get(), &entry);
     if (status == ARCHIVE_EOF) break;
-    // A warning is about text conversion; the entry is whole.
-    if (status != ARCHIVE_OK && status != ARCHIVE_WARN) return ArchiveFailure(reader.get());
+    // After a warning libarchive goes on without what it could not read: a name cut short, for one.
+    if (status != ARCHIVE_OK) return ArchiveFailure(reader.get());
     if (Result failure = writer->Add(reader.get(), entry)) return failure;
   }
   // The digest is over everything, padding after the end of the archive included.

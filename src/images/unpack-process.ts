@@ -24,6 +24,15 @@ export interface UnpackJob {
   onBytes: (doneBytes: number) => void;
 }
 
+/** What one layer may become; what is left out has the helper's default (native/unpack/options.h). */
+export interface UnpackLimits {
+  maxBytes?: number;
+  maxEntries?: number;
+  /** How many times its own size a layer may unpack to, above `ratioFloor` bytes. */
+  maxRatio?: number;
+  ratioFloor?: number;
+}
+
 export interface UnpackReport {
   bytes: number;
   inodes: number;
@@ -48,6 +57,7 @@ const SIGKILL = 9;
 export function createUnpack(
   spawner: ProcessSpawner,
   helper = join(libexecDir(), 'pvecri-unpack'),
+  limits: UnpackLimits = {},
 ): Unpack {
   return async (job) => {
     job.signal.throwIfAborted();
@@ -56,7 +66,7 @@ export function createUnpack(
     try {
       child = spawner.spawn({
         file: helper,
-        argv: argumentsOf(job),
+        argv: argumentsOf(job, limits),
         env: [],
         fds: [job.blobFd, -1, report.write, job.targetFd, report.write],
       });
@@ -88,16 +98,19 @@ export function createUnpack(
   };
 }
 
-function argumentsOf(job: UnpackJob): string[] {
-  const options = [
-    '--diff-id',
-    job.diffId,
-    '--offset',
-    `${job.offset}`,
-    '--length',
-    `${job.length}`,
-  ];
-  return ['pvecri-unpack', ...options, ...(job.digest === '' ? [] : ['--digest', job.digest])];
+function argumentsOf(job: UnpackJob, limits: UnpackLimits): string[] {
+  const options = {
+    'diff-id': job.diffId,
+    offset: job.offset,
+    length: job.length,
+    digest: job.digest === '' ? undefined : job.digest,
+    'max-bytes': limits.maxBytes,
+    'max-entries': limits.maxEntries,
+    'max-ratio': limits.maxRatio,
+    'ratio-floor': limits.ratioFloor,
+  };
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  return ['pvecri-unpack', ...given.flatMap(([name, value]) => [`--${name}`, `${value ?? ''}`])];
 }
 
 async function readReport(fd: number, job: UnpackJob): Promise<Said> {
@@ -138,6 +151,8 @@ function kindOf(cause: string, errno: number): ErrorKind {
     default: {
       const name = errno > 0 ? getSystemErrorName(-errno) : '';
       if (['ENOSPC', 'EDQUOT', 'ENOMEM'].includes(name)) return 'resource-exhausted';
+      // Names no honest layer has.
+      if (['ELOOP', 'ENAMETOOLONG', 'EMLINK'].includes(name)) return 'invalid-argument';
       return name === 'EROFS' ? 'failed-precondition' : 'internal';
     }
   }
