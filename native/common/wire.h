@@ -28,6 +28,7 @@ enum class Tag : uint16_t {
   kProcess = 12,
   kKeepStdin = 13,
   kStdinOnce = 14,
+  kPrivileged = 15,
   // Inside kMount.
   kMountSource = 20,
   kMountTarget = 21,

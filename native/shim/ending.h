@@ -1,9 +1,7 @@
-// The end of a container: what is left is killed and removed, and the exit record is written.
+// The marks a container leaves in its folder: when it started, how it ended.
 #pragma once
 
 #include <stdint.h>
-
-#include "shim/spec.h"
 
 namespace pvecri {
 
@@ -17,13 +15,6 @@ struct ExitRecord {
 };
 
 uint64_t NowNanoseconds();
-
-// Kills every process below the container's outer cgroup and waits for them, at most a second.
-void KillCgroup(const ShimSpec& spec);
-// Whether the kernel killed a process of the container for lack of memory.
-bool HadOomKill(const ShimSpec& spec);
-// Removes what liblxc made or would have: a stale one fails the next start (EEXIST).
-void RemoveCgroups(const ShimSpec& spec);
 
 // `started` is a hint for a later life of the agent, so it is not synced.
 void WriteStarted(int directory, uint64_t started_at);

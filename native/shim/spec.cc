@@ -38,6 +38,9 @@ bool ReadSpec(int fd, ShimSpec* spec, Failure* failure) {
       case Tag::kCgroupMonitor:
         spec->cgroup_monitor = field.text();
         break;
+      case Tag::kPrivileged:
+        spec->privileged = field.number() != 0;
+        break;
       case Tag::kKeepStdin:
         spec->keep_stdin = field.number() != 0;
         break;

@@ -18,6 +18,7 @@ struct ShimSpec {
   const char* cgroup_root = nullptr;
   const char* cgroup_outer = nullptr;
   const char* cgroup_monitor = nullptr;
+  bool privileged = false;
   bool keep_stdin = false;
   bool tty = false;
 };

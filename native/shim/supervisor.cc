@@ -88,6 +88,7 @@ bool Supervisor::Prepare(Failure* failure) {
   directory_.reset(::open(spec_.directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory_) return failure->Set("directory", spec_.directory);
   if (!log_.Open(spec_.log_path)) return failure->Set("log", spec_.log_path);
+  if (!PrepareCgroup(spec_, failure)) return false;
   epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
   sigset_t mask;
   sigemptyset(&mask);
@@ -345,6 +346,7 @@ void Supervisor::Start(Connection* connection) {
   for (UniqueFd* fd : {&child_stdin, &child_stdout, &child_stderr, &child_errors}) {
     if (*fd) fds[count++] = fd->get();
   }
+  MirrorLimits(spec_);
   if (!SendMessage(gate_.get(), &kGateRun, 1, fds, count)) {
     failure.Set("gate", "run");
     return connection->Answer(failure);

@@ -6,6 +6,7 @@
 
 #include "common/fd_passing.h"
 #include "common/process.h"
+#include "shim/cgroup.h"
 #include "shim/control.h"
 #include "shim/ending.h"
 #include "shim/log_file.h"

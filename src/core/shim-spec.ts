@@ -23,6 +23,7 @@ export const TAG = {
   process: 12,
   keepStdin: 13,
   stdinOnce: 14,
+  privileged: 15,
   mountSource: 20,
   mountTarget: 21,
   mountReadonly: 22,
@@ -172,7 +173,8 @@ export function encodeShimSpec(spec: ContainerSpec, cgroupRoot: string): Buffer 
     .text(TAG.cgroupMonitor, spec.cgroup.monitor)
     .number(TAG.readonlyRootfs, spec.readonlyRootfs)
     .number(TAG.keepStdin, spec.stdin)
-    .number(TAG.stdinOnce, spec.stdinOnce);
+    .number(TAG.stdinOnce, spec.stdinOnce)
+    .number(TAG.privileged, spec.privileged);
   for (const mount of spec.mounts) message.message(TAG.mount, encodeMount(mount));
   for (const path of spec.maskedPaths) message.text(TAG.maskedPath, path);
   for (const path of spec.readonlyPaths) message.text(TAG.readonlyPath, path);

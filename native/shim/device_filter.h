@@ -1,0 +1,13 @@
+// Which devices a container may open: a BPF program on its outer cgroup.
+#pragma once
+
+#include "common/failure.h"
+
+namespace pvecri {
+
+// Lets through the null, zero, full, random, urandom, tty, console, ptmx and pty devices, and the
+// making of nodes. Without it every device of the host can be opened once mknod has named it. It
+// goes with the cgroup.
+bool AttachDeviceFilter(int cgroup, Failure* failure);
+
+}  // namespace pvecri
