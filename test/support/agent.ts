@@ -32,6 +32,8 @@ export class TestAgent {
   readonly configFile = join(this.folder, 'config.toml');
   readonly logs = join(this.folder, 'logs');
   readonly confDir = join(this.folder, 'net.d');
+  /** CNI plugins of a test's own. */
+  readonly binDir = join(this.folder, 'bin');
   /** Stands for the host's network; bridges and leases of the test stay in it. */
   readonly netns = join(this.folder, 'netns');
   readonly cgroup = `/pvecri-${createHash('sha256').update(this.root).digest('hex').slice(0, 12)}`;
@@ -41,12 +43,12 @@ export class TestAgent {
   output = '';
 
   constructor(extraConfig = '') {
-    for (const folder of [this.logs, this.confDir]) mkdirSync(folder);
+    for (const folder of [this.logs, this.confDir, this.binDir]) mkdirSync(folder);
     pinNetworkNamespace(this.netns);
     writeFileSync(
       this.configFile,
       `root = "${this.root}"\nstate = "${this.state}"\nsocket = "${this.socket}"\n` +
-        `[network]\nconf_dir = "${this.confDir}"\n[log]\nlevel = "debug"\n${extraConfig}`,
+        `[network]\nconf_dir = "${this.confDir}"\nbin_dirs = ["${this.binDir}", "/usr/lib/cni"]\n[log]\nlevel = "debug"\n${extraConfig}`,
     );
     writeFileSync(join(this.confDir, '10-test.conflist'), JSON.stringify(this.#conflist()));
   }
