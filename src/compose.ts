@@ -4,6 +4,7 @@ import { Cgroup2Tree } from './cgroup/cgroup-tree.js';
 import type { Config } from './config/schema.js';
 import { readHostFacts } from './host-facts.js';
 import { FolderImageStore } from './images/image-store.js';
+import { createRegistryOpener } from './images/registry-source.js';
 import { createUnpack } from './images/unpack-process.js';
 import { LxcEngine } from './lxc/engine.js';
 import { libexecDir, type NativeAddon } from './native/binding.js';
@@ -44,7 +45,7 @@ export async function compose(
   const images = await FolderImageStore.open({
     root: imagesRoot,
     unpack: createUnpack(spawner),
-    openRegistry: () => Promise.reject(new Error(registry.hostsDir)),
+    openRegistry: createRegistryOpener(() => registry.hostsDir),
   });
   for (const { path, reason } of images.unreadable) {
     log.error({ path, reason }, 'cannot read an image record; it is left as it is');
