@@ -4,13 +4,8 @@ import type { NamespaceMode as Mode, NamespaceModes, Pairs, PortMapping } from '
 import type { SandboxRequest } from '../core/requests.js';
 import type { Sandbox } from '../runtime/objects.js';
 import { NamespaceMode, type Namespace, type NamespaceOption } from './gen/namespace.js';
-import type {
-  PodSandboxStatus,
-  RunPodSandboxRequest} from './gen/sandbox.js';
-import {
-  PodSandbox,
-  PodSandboxState
-} from './gen/sandbox.js';
+import type { PodSandboxStatus, RunPodSandboxRequest } from './gen/sandbox.js';
+import { PodSandbox, PodSandboxState } from './gen/sandbox.js';
 import { Protocol, type PortMapping as WirePort } from './gen/sandbox_config.js';
 import { unsupported } from './unsupported.js';
 

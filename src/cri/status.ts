@@ -37,6 +37,6 @@ export function toServiceError(error: unknown): ServiceError {
 export function fromCode(code: number): ErrorKind {
   const found = Object.entries(CODES).find(([, value]) => (value as number) === code);
   // Some servers say OUT_OF_RANGE where ours says INVALID_ARGUMENT.
-  if (found === undefined && code === Number(status.OUT_OF_RANGE)) return 'invalid-argument';
+  if (found === undefined && (code as status) === status.OUT_OF_RANGE) return 'invalid-argument';
   return (found?.[0] as ErrorKind | undefined) ?? 'unknown';
 }

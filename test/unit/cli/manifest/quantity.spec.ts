@@ -42,10 +42,13 @@ describe('parseQuantity', () => {
 
   it('never throws, and never gives a negative figure', () => {
     fc.assert(
-      fc.property(fc.string({ unit: fc.constantFrom(...Array.from('0123456789.eE+-kMGTPEimun')) }), (text) => {
-        const value = parseQuantity(text, 1000n);
-        assert.ok(value === undefined || value >= 0n);
-      }),
+      fc.property(
+        fc.string({ unit: fc.constantFrom(...Array.from('0123456789.eE+-kMGTPEimun')) }),
+        (text) => {
+          const value = parseQuantity(text, 1000n);
+          assert.ok(value === undefined || value >= 0n);
+        },
+      ),
     );
   });
 });

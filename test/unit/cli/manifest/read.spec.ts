@@ -239,9 +239,12 @@ describe('readManifest', () => {
 
   it('answers any text with a failure of usage', () => {
     fc.assert(
-      fc.property(fc.string({ unit: fc.constantFrom(...Array.from('ab:-[]{}&*!#|> \n\'"')) }), (text) => {
-        refusal(text);
-      }),
+      fc.property(
+        fc.string({ unit: fc.constantFrom(...Array.from('ab:-[]{}&*!#|> \n\'"')) }),
+        (text) => {
+          refusal(text);
+        },
+      ),
     );
   });
 });
