@@ -36,6 +36,8 @@ const steps: Step[] = [];
 const origin = performance.now();
 const isColoured = process.stdout.isTTY && !process.env['NO_COLOR'];
 let interruption: string | undefined;
+/** From here an interruption is not heeded any more: what was made is being taken away. */
+let isEnding = false;
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(name, () => {
     interruption ??= name;
@@ -68,13 +70,26 @@ async function demonstrate(isKept: boolean): Promise<void> {
     await endPod(folder);
   } catch (error) {
     hasFailed = true;
-    console.error(`\ndemo: ${error instanceof Error ? error.message : String(error)}`);
-    if (interruption === undefined) showAgentLog(folder);
+    // Ctrl-C also went to the program that ran for us; our own signal is told after a turn of the loop.
+    await sleep(0);
+    if (interruption === undefined) {
+      console.error(`\ndemo: ${error instanceof Error ? error.message : String(error)}`);
+      showAgentLog(folder);
+    } else {
+      console.error('\ndemo: interrupted');
+    }
   }
+  isEnding = true;
   title('The end');
   if (agent !== undefined) {
     const pid = agent;
-    await time('stop the agent', () => stopAgent(folder, pid, hasFailed));
+    // What is left of an agent that does not end is found and ended by the check that follows.
+    await time('stop the agent', () => stopAgent(folder, pid, hasFailed)).catch(
+      (error: unknown) => {
+        hasFailed = true;
+        console.error(`demo: ${String(error)}`);
+      },
+    );
   }
   if (!hasFailed) showTimeline();
   const isClean = verify(traces);
@@ -329,7 +344,7 @@ async function until<T>(failure: string, attempt: () => T | undefined | false): 
   for (;;) {
     const result = attempt();
     if (result !== undefined && result !== false) return result;
-    if (interruption !== undefined) throw new Error('interrupted');
+    if (interruption !== undefined && !isEnding) throw new Error('interrupted');
     if (Date.now() > deadline) throw new Error(failure);
     await sleep(50);
   }
