@@ -277,6 +277,9 @@ void BecomePayload(const Process& process, int alive, Failure* failure) {
     failure->Set("death signal", "");
     return;
   }
+  // Whoever died before the signal was set is noticed here.
+  pollfd supervisor = {.fd = alive, .events = 0, .revents = 0};
+  if (alive >= 0 && ::poll(&supervisor, 1, 0) > 0) ::_exit(137);
   // A network file system may refuse root and let the user in.
   if (cwd_error != 0 && !EnterCwd(process.cwd)) {
     failure->Set("chdir", process.cwd);
@@ -286,6 +289,8 @@ void BecomePayload(const Process& process, int alive, Failure* failure) {
     failure->Set("no_new_privs", "");
     return;
   }
+  // The host itself may lack some, inside another container for instance.
+  uint64_t capabilities = process.capabilities & PermittedCapabilities();
   // Without no_new_privs the filter needs CAP_SYS_ADMIN, so it is loaded while that is still there
   // and must let capset pass, as the OCI runtimes ask of it too. With it, the filter comes last.
   bool filter_first = !process.no_new_privileges;
@@ -293,14 +298,10 @@ void BecomePayload(const Process& process, int alive, Failure* failure) {
     failure->Set("seccomp", "");
     return;
   }
-  // The host itself may lack some, inside another container for instance.
-  if (!SetCapabilities(process.capabilities & PermittedCapabilities())) {
+  if (!SetCapabilities(capabilities)) {
     failure->Set("capabilities", "");
     return;
   }
-  // Set after the death signal: whoever died before it was set is noticed here.
-  pollfd supervisor = {.fd = alive, .events = 0, .revents = 0};
-  if (alive >= 0 && ::poll(&supervisor, 1, 0) > 0) ::_exit(137);
   if (!filter_first && !LoadSeccomp(process)) {
     failure->Set("seccomp", "");
     return;

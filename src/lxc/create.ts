@@ -2,6 +2,7 @@
 import { closeSync, constants, openSync, readFileSync } from 'node:fs';
 import { readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import { buildLxcConfig } from '../core/lxc-config.js';
 import type { ContainerSpec } from '../core/model.js';
@@ -135,10 +136,15 @@ async function lastError(runDirectory: string): Promise<string> {
 /** A shim that was killed could not clean up; a stale leaf would fail the next start. */
 async function removeLeaves(cgroupRoot: string, spec: ContainerSpec): Promise<void> {
   for (const path of [`${spec.cgroup.outer}/lxc`, spec.cgroup.monitor]) {
-    try {
-      await rmdir(join(cgroupRoot, path));
-    } catch (error) {
-      if (!hasCode(error, 'ENOENT', 'EBUSY')) throw error;
+    for (let attempt = 0; attempt < 40; attempt += 1) {
+      try {
+        await rmdir(join(cgroupRoot, path));
+      } catch (error) {
+        if (hasCode(error, 'ENOENT')) break;
+        // What died with the shim takes a moment to be gone.
+        if (!hasCode(error, 'EBUSY')) throw error;
+        await sleep(25);
+      }
     }
   }
 }

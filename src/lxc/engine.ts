@@ -97,8 +97,12 @@ export class LxcEngine implements ContainerEngine {
   }
 
   async waitForExit(id: ContainerId, directory: string, runDirectory: string): Promise<ExitRecord> {
-    const link = await this.#link(id, runDirectory);
-    await link?.connection.closed;
+    // A connection may end for other reasons than its shim; only one that can't be made again is proof.
+    for (;;) {
+      const link = await this.#link(id, runDirectory);
+      if (link === undefined) break;
+      await link.connection.closed;
+    }
     const exit = await readExitRecord(directory);
     if (exit === undefined)
       throw new RuntimeError(

@@ -49,7 +49,7 @@ export class ShimConnection {
   }
 
   /** Rejects with 'unavailable' when the shim ends before it answers. */
-  async request(
+  request(
     operation: number,
     numbers: readonly [tag: number, value: number][] = [],
   ): Promise<Message> {
@@ -59,16 +59,28 @@ export class ShimConnection {
     const length = Buffer.alloc(4);
     length.writeUInt32LE(body.length);
     if (this.#socket.destroyed)
-      throw new RuntimeError('unavailable', 'the shim closed the connection');
-    const timer = setTimeout(() => this.#socket.destroy(), ANSWER_MS);
-    try {
-      return await new Promise<Message>((resolve, reject) => {
-        this.#waiting.push({ resolve, reject });
-        this.#socket.write(Buffer.concat([length, body]));
+      return Promise.reject(new RuntimeError('unavailable', 'the shim closed the connection'));
+    return new Promise<Message>((resolve, reject) => {
+      const timer = setTimeout(() => {
+        // It is there and does not answer: not the same as gone, and nobody may take it for that.
+        reject(new RuntimeError('deadline-exceeded', `the shim did not answer in ${ANSWER_MS} ms`));
+        this.#socket.destroy();
+      }, ANSWER_MS);
+      const settled = (): void => {
+        clearTimeout(timer);
+      };
+      this.#waiting.push({
+        resolve: (answer) => {
+          settled();
+          resolve(answer);
+        },
+        reject: (error) => {
+          settled();
+          reject(error);
+        },
       });
-    } finally {
-      clearTimeout(timer);
-    }
+      this.#socket.write(Buffer.concat([length, body]));
+    });
   }
 
   /** Waiting on it does not keep the agent alive any more. */

@@ -274,6 +274,31 @@ describe('life of a container', () => {
     });
   });
 
+  it('says so when the shim cannot run, or dies at once', async () => {
+    const spec = fixture.spec('');
+    const { addon } = fixture.spawner;
+    const missing = fixture.newEngine('/nope');
+    await assert.rejects(
+      missing.create(spec, addon.memfd('not-a-root', new Uint8Array())),
+      fails('failed-precondition', /cannot load \/nope\/pvecri-init/),
+    );
+    const libexec = join(fixture.folder, 'libexec');
+    mkdirSync(libexec);
+    writeFileSync(join(libexec, 'pvecri-init'), '');
+    const half = fixture.newEngine(libexec);
+    await assert.rejects(
+      half.create(spec, addon.memfd('not-a-root', new Uint8Array())),
+      /cannot start its shim: .*ENOENT/,
+    );
+    const shim = '#!/bin/sh\necho ERROR it broke >&2; exit 3\n';
+    writeFileSync(join(libexec, 'pvecri-shim'), shim, { mode: 0o755 });
+    await assert.rejects(
+      half.create(spec, addon.memfd('not-a-root', new Uint8Array())),
+      fails('internal', /its shim died during creation: it broke/),
+    );
+    await half.close();
+  });
+
   it('keeps the command socket of liblxc out of the host network namespace', async () => {
     const spec = fixture.spec('cat /proc/net/unix; exec sleep 100', {
       namespaces: { network: 'host', ipc: 'new', uts: 'new', pid: 'new' },
