@@ -70,8 +70,8 @@ export class LogReader {
       this.#take(bytes.subarray(start, end), entries);
       start = end + 1;
     }
-    // A copy: the caller may reuse the chunk's memory.
-    this.#rest = bytes.slice(start);
+    // A copy, as the caller may reuse the chunk's memory; slice() of a Buffer is none.
+    this.#rest = Uint8Array.from(bytes.subarray(start));
     if (this.#rest.length > MAX_LOG_LINE_BYTES) {
       this.#rest = new Uint8Array(0);
       this.#malformed += 1;

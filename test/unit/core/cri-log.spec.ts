@@ -79,8 +79,9 @@ describe('LogReader and LogJoiner', () => {
         const got: Record<LogStream, Uint8Array[]> = { stdout: [], stderr: [] };
         let rest = file;
         for (const cut of [...cuts, file.length]) {
-          // A reader must not keep a view of the chunk: its memory is reused between reads.
-          const chunk = Uint8Array.from(rest.subarray(0, cut));
+          // A reader must not keep a view of the chunk: its memory is reused between reads. A Buffer,
+          // as files are read into, whose slice() is such a view.
+          const chunk = Buffer.from(rest.subarray(0, cut));
           rest = rest.subarray(cut);
           for (const entry of reader.push(chunk)) {
             got[entry.stream].push(Uint8Array.from(joiner.render(entry)));
