@@ -1,6 +1,7 @@
 /** Containers from the runtime's own types to CRI's list items, status and statistics. */
 import { capabilityName } from '../core/capabilities.js';
 import type { ExitRecord, MountStatus } from '../core/model.js';
+import type { CgroupStats } from '../core/ports.js';
 import type { ContainerUsage } from '../runtime/container-stats.js';
 import type { Container } from '../runtime/objects.js';
 import { fromSignal } from './convert-container.js';
@@ -13,6 +14,7 @@ import {
 import type { ImageSpec } from './gen/image.js';
 import { MountPropagation, type Mount } from './gen/mount.js';
 import type { ContainerStats } from './gen/stats.js';
+import type { MemoryUsage } from './gen/usage.js';
 
 const STATES = {
   created: ContainerState.CONTAINER_CREATED,
@@ -121,29 +123,7 @@ export function toContainerStats(usage: ContainerUsage): ContainerStats {
       usageNanoCores: value(nanoCores),
       psi: undefined,
     },
-    // Where the memory controller is not on the v2 hierarchy there is nothing to tell.
-    memory:
-      cgroup?.memoryBytes === undefined
-        ? undefined
-        : {
-            timestamp,
-            workingSetBytes: value(
-              Math.max(0, cgroup.memoryBytes - (cgroup.inactiveFileBytes ?? 0)),
-            ),
-            availableBytes: value(
-              cgroup.memoryLimitBytes === undefined
-                ? undefined
-                : Math.max(
-                    0,
-                    cgroup.memoryLimitBytes - cgroup.memoryBytes + (cgroup.inactiveFileBytes ?? 0),
-                  ),
-            ),
-            usageBytes: value(cgroup.memoryBytes),
-            rssBytes: value(cgroup.anonBytes),
-            pageFaults: value(cgroup.pageFaults),
-            majorPageFaults: value(cgroup.majorPageFaults),
-            psi: undefined,
-          },
+    memory: cgroup && toMemory(cgroup),
     writableLayer: {
       timestamp: writableLayer.timestamp,
       fsId: { mountpoint: usage.mountpoint },
@@ -155,6 +135,28 @@ export function toContainerStats(usage: ContainerUsage): ContainerStats {
         ? undefined
         : { timestamp, swapAvailableBytes: undefined, swapUsageBytes: value(cgroup.swapBytes) },
     io: undefined,
+  };
+}
+
+/** Figures are absent, not zero, where the memory controller is not on the v2 hierarchy. */
+function toMemory(cgroup: CgroupStats): MemoryUsage {
+  const { memoryBytes, memoryLimitBytes, inactiveFileBytes = 0 } = cgroup;
+  // The kubelet's own definition: what the kernel cannot drop at once.
+  const workingSet =
+    memoryBytes === undefined ? undefined : Math.max(0, memoryBytes - inactiveFileBytes);
+  const available =
+    workingSet === undefined || memoryLimitBytes === undefined
+      ? undefined
+      : Math.max(0, memoryLimitBytes - workingSet);
+  return {
+    timestamp: cgroup.timestamp,
+    workingSetBytes: value(workingSet),
+    availableBytes: value(available),
+    usageBytes: value(memoryBytes),
+    rssBytes: value(cgroup.anonBytes),
+    pageFaults: value(cgroup.pageFaults),
+    majorPageFaults: value(cgroup.majorPageFaults),
+    psi: undefined,
   };
 }
 

@@ -140,9 +140,10 @@ function toSeccomp(security: LinuxContainerSecurityContext | undefined): Seccomp
     throw unsupported('security_context.seccomp_profile_path', 'seccomp profile files');
   }
   switch (profile?.profileType) {
-    case undefined:
     case ProfileType.RuntimeDefault:
       return 'runtime-default';
+    // Conformance has it that no profile means no filter; the kubelet always names one.
+    case undefined:
     case ProfileType.Unconfined:
       return 'unconfined';
     default:

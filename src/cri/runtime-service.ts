@@ -7,6 +7,7 @@ import { createContainer } from '../runtime/container-create.js';
 import { removeContainer } from '../runtime/container-remove.js';
 import { startContainer } from '../runtime/container-start.js';
 import type { StatsCollector } from '../runtime/container-stats.js';
+import { reopenContainerLog } from '../runtime/container-reopen-log.js';
 import { stopContainer } from '../runtime/container-stop.js';
 import type { RuntimeContext } from '../runtime/context.js';
 import { execSync } from '../runtime/exec-sync.js';
@@ -160,6 +161,13 @@ function containerRpcs(context: RuntimeContext, gate: Gate): UntypedServiceImple
           );
         }),
       ),
+    ),
+    reopenContainerLog: rpc(
+      'ReopenContainerLog',
+      async (request: container.ReopenContainerLogRequest) => {
+        await reopenContainerLog(context, request.containerId);
+        return {};
+      },
     ),
     execSync: rpc('ExecSync', async (request: ExecSyncRequest, { signal }) => {
       const result = await execSync(context, {

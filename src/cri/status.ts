@@ -1,6 +1,5 @@
 /** The one place where failures become gRPC codes. */
-import { status, type ServiceError } from '@grpc/grpc-js';
-import { Metadata } from '@grpc/grpc-js';
+import { Metadata, status, type ServiceError } from '@grpc/grpc-js';
 import { RuntimeError, type ErrorKind } from '../core/errors.js';
 
 const CODES: Readonly<Record<ErrorKind, status>> = {
@@ -35,8 +34,11 @@ export function toServiceError(error: unknown): ServiceError {
 
 /** The way back, for clients. */
 export function fromCode(code: number): ErrorKind {
-  const found = Object.entries(CODES).find(([, value]) => (value as number) === code);
   // Some servers say OUT_OF_RANGE where ours says INVALID_ARGUMENT.
-  if (found === undefined && (code as status) === status.OUT_OF_RANGE) return 'invalid-argument';
-  return (found?.[0] as ErrorKind | undefined) ?? 'unknown';
+  return KINDS.get(code) ?? (code === OUT_OF_RANGE ? 'invalid-argument' : 'unknown');
 }
+
+const OUT_OF_RANGE = 11;
+const KINDS: ReadonlyMap<number, ErrorKind> = new Map(
+  Object.entries(CODES).map(([kind, code]) => [code, kind as ErrorKind]),
+);

@@ -1,9 +1,10 @@
 /** The path of a pod through the CRI socket of a real agent: network, containers, exec, logs, figures. */
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainerState } from '../../../src/cri/gen/container.js';
+import { SecurityProfile_ProfileType } from '../../../src/cri/gen/security.js';
 import { PodSandboxState } from '../../../src/cri/gen/sandbox.js';
 import { TestAgent } from '../../support/agent.js';
 import { containerRequest, IMAGE, podRequest, shell } from '../../support/cri-requests.js';
@@ -175,6 +176,7 @@ describe('a pod through CRI', function () {
         ],
         linux: {
           securityContext: {
+            seccomp: { profileType: SecurityProfile_ProfileType.RuntimeDefault },
             runAsUser: { value: 1000n },
             readonlyRootfs: true,
             noNewPrivs: true,
@@ -295,6 +297,26 @@ describe('a pod through CRI', function () {
     assert.equal((await pull()).imageRef, found.id);
   });
 
+  it('opens a rotated log anew, and answers an error for one that cannot be', async () => {
+    const pod = await run('rotate');
+    const id = await create(pod, 'c', 'for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 0.1; done');
+    await start(id);
+    await sleep(250);
+    renameSync(join(agent.logs, 'c.log'), join(agent.logs, 'c.log.1'));
+    await agent.client.runtime.reopenContainerLog({ containerId: id });
+    await ended(id);
+    const lines = (agent.readLog('c.log.1') + agent.readLog('c.log')).match(/line \d/g);
+    assert.deepEqual(
+      lines,
+      Array.from({ length: 8 }, (_, n) => `line ${n + 1}`),
+    );
+    assert.match(agent.readLog('c.log'), /line 8/);
+    await assert.rejects(agent.client.runtime.reopenContainerLog({ containerId: id }), {
+      kind: 'failed-precondition',
+    });
+    await remove(pod);
+  });
+
   it('answers UNIMPLEMENTED for what is not there yet', async () => {
     const { runtime } = agent.client;
     for (const call of [
@@ -308,7 +330,6 @@ describe('a pod through CRI', function () {
       }),
       runtime.attach({ containerId: 'x', stdin: false, tty: false, stdout: true, stderr: false }),
       runtime.portForward({ podSandboxId: 'x', port: [1] }),
-      runtime.reopenContainerLog({ containerId: 'x' }),
       runtime.listPodSandboxStats({ filter: undefined }),
       runtime.listMetricDescriptors({}),
       runtime.checkpointContainer({ containerId: 'x', location: '', timeout: 0n }),
