@@ -61,6 +61,31 @@ Failure SetFolder(int context, LayerNames* names, const char* key, const std::st
   return {};
 }
 
+// Overlay takes layers of the caller's mount namespace alone, so this opens them itself.
+Failure MountOverWork(const OverlayRequest& request, UniqueFd* mount) {
+  LayerNames names;
+  std::string data = "userxattr,lowerdir=";
+  for (size_t i = 0; i < request.lower.size(); ++i) {
+    std::string name;
+    if (Failure failure = names.Name(request.lower[i], true, &name)) return failure;
+    data += (i == 0 ? "" : ":") + name;
+  }
+  std::string upper;
+  std::string work;
+  if (Failure failure = names.Name(request.upper, true, &upper)) return failure;
+  if (Failure failure = names.Name(request.work, true, &work)) return failure;
+  data += ",upperdir=" + upper + ",workdir=" + work;
+  if (data.size() > kMaxMountData) {
+    return {E2BIG, "mount", request.upper, "too many layers for this kernel"};
+  }
+  if (::mount("overlay", request.work.c_str(), "overlay", 0, data.c_str()) < 0) {
+    return {errno, "mount", request.upper, {}};
+  }
+  mount->reset(open_tree(AT_FDCWD, request.work.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+  if (!*mount) return {errno, "open_tree", request.work, {}};
+  return {};
+}
+
 }  // namespace
 
 Failure MountOverlayByContext(const OverlayRequest& request, UniqueFd* mount) {
@@ -87,21 +112,6 @@ Failure MountOverlayByContext(const OverlayRequest& request, UniqueFd* mount) {
 }
 
 Failure MountOverlayByString(const OverlayRequest& request, UniqueFd* mount) {
-  LayerNames names;
-  std::string data = "userxattr,lowerdir=";
-  for (size_t i = 0; i < request.lower.size(); ++i) {
-    std::string name;
-    if (Failure failure = names.Name(request.lower[i], true, &name)) return failure;
-    data += (i == 0 ? "" : ":") + name;
-  }
-  std::string upper;
-  std::string work;
-  if (Failure failure = names.Name(request.upper, true, &upper)) return failure;
-  if (Failure failure = names.Name(request.work, true, &work)) return failure;
-  data += ",upperdir=" + upper + ",workdir=" + work;
-  if (data.size() > kMaxMountData) {
-    return {E2BIG, "mount", request.upper, "too many layers for this kernel"};
-  }
   // mount(2) needs a place. It is over `work`, in a mount namespace that ends with its thread: the
   // host never sees it, and an end of the agent leaves nothing.
   Failure failure;
@@ -111,11 +121,8 @@ Failure MountOverlayByString(const OverlayRequest& request, UniqueFd* mount) {
       failure = {errno, "unshare", {}, {}};
     } else if (::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0) {
       failure = {errno, "mount", "/", {}};
-    } else if (::mount("overlay", request.work.c_str(), "overlay", 0, data.c_str()) < 0) {
-      failure = {errno, "mount", request.upper, {}};
     } else {
-      mount->reset(open_tree(AT_FDCWD, request.work.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
-      if (!*mount) failure = {errno, "open_tree", request.work, {}};
+      failure = MountOverWork(request, mount);
     }
   });
   if (error != 0) return {error, "pthread_create", {}, {}};

@@ -27,6 +27,10 @@ constexpr size_t kStackSize = 64 * 1024;
 constexpr int kLastSignal = 64;
 constexpr size_t kKernelSigsetSize = 8;
 
+// The child's functions leave their stack without a return, which AddressSanitizer takes for frames
+// that are still in use when the next child gets the same addresses.
+#define CHILD_SIDE [[gnu::no_sanitize_address]]
+
 // Everything the child touches. It runs in our memory while this thread is suspended: it must not
 // allocate, lock or return, and tells its failure by writing here.
 struct ChildContext {
@@ -49,7 +53,7 @@ struct KernelSigaction {
   uint64_t mask;
 };
 
-void ResetSignals() {
+CHILD_SIDE void ResetSignals() {
   // execve resets handlers, but not what is ignored: Node ignores SIGPIPE.
   KernelSigaction act = {SIG_DFL, 0, nullptr, 0};
   for (int signal = 1; signal <= kLastSignal; ++signal) {
@@ -58,7 +62,7 @@ void ResetSignals() {
   }
 }
 
-bool Fail(ChildContext* context, const char* syscall, const char* path = nullptr) {
+CHILD_SIDE bool Fail(ChildContext* context, const char* syscall, const char* path = nullptr) {
   context->error = errno;
   context->syscall = syscall;
   context->path = path;
@@ -66,7 +70,7 @@ bool Fail(ChildContext* context, const char* syscall, const char* path = nullptr
 }
 
 // Sources and targets may overlap in any way: everything moves above the targets first.
-bool ArrangeDescriptors(ChildContext* context) {
+CHILD_SIDE bool ArrangeDescriptors(ChildContext* context) {
   int null_fd = -1;
   for (int i = 0; i < context->fd_count; ++i) {
     int source = context->fds[i];
@@ -90,7 +94,7 @@ bool ArrangeDescriptors(ChildContext* context) {
   return true;
 }
 
-bool BecomeProgram(ChildContext* context) {
+CHILD_SIDE bool BecomeProgram(ChildContext* context) {
   ResetSignals();
   if (setsid() < 0) return Fail(context, "setsid");
   if (context->cwd != nullptr && chdir(context->cwd) < 0) {
@@ -103,7 +107,8 @@ bool BecomeProgram(ChildContext* context) {
   return Fail(context, "execve", context->file);
 }
 
-extern "C" [[noreturn, gnu::used]] void PvecriSpawnedChild(ChildContext* context) {
+extern "C" [[noreturn, gnu::used, gnu::no_sanitize_address]] void PvecriSpawnedChild(
+    ChildContext* context) {
   (void)BecomeProgram(context);
   _exit(127);
 }

@@ -1,0 +1,192 @@
+// The addon's threads and system calls without JavaScript, for AddressSanitizer, UndefinedBehavior-
+// Sanitizer and LeakSanitizer: memory-check.spec.ts builds and runs it. argv[1] is an empty folder.
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <thread>
+#include <vector>
+
+#include "addon/cgroup_files.h"
+#include "addon/exit_poller.h"
+#include "addon/namespaces.h"
+#include "addon/overlay_mount.h"
+#include "addon/seccomp_filter.h"
+#include "addon/spawn_process.h"
+#include "addon/thread.h"
+
+using namespace pvecri;
+
+namespace {
+
+void Require(bool condition, const char* what) {
+  if (condition) return;
+  fprintf(stderr, "failed: %s\n", what);
+  _exit(1);
+}
+
+void RequireSuccess(const Failure& failure) {
+  if (!failure) return;
+  fprintf(stderr, "failed: %s %s: errno %d %s\n", failure.syscall, failure.path.c_str(),
+          failure.error, failure.detail.c_str());
+  _exit(1);
+}
+
+int OpenDescriptors() {
+  int count = 0;
+  for (int fd = 0; fd < 1024; ++fd) count += fcntl(fd, F_GETFD) >= 0 ? 1 : 0;
+  return count;
+}
+
+void SpawnAndWatch() {
+  std::atomic<int> reports{0};
+  std::atomic<int> wrong{0};
+  ExitPoller poller([&](uint64_t slot, const ProcessEnd& end) {
+    if (!end.known || end.signal != 0 || end.code != static_cast<int>(slot % 7)) ++wrong;
+    ++reports;
+  });
+  Require(poller.Start() == 0, "start of the poller");
+  constexpr int kProcesses = 100;
+  int silenced = 0;
+  for (int i = 0; i < kProcesses; ++i) {
+    SpawnRequest request;
+    request.file = "/bin/sh";
+    request.argv = {"sh", "-c", "exit " + std::to_string(i % 7)};
+    request.env = {"A=" + std::string(1000, 'x')};
+    request.fds = {-1, 1, 2, -1, 0};
+    request.cwd = "/";
+    SpawnedProcess process;
+    RequireSuccess(SpawnProcess(request, &process));
+    Require(poller.Add(process.pidfd.get(), static_cast<uint64_t>(i)) == 0, "watch");
+    if (i % 10 == 9) {
+      poller.Silence(static_cast<uint64_t>(i));
+      ++silenced;  // or reported just before
+    }
+    SpawnRequest broken = request;
+    broken.file = i % 2 == 0 ? "/no/such/program" : "/etc/passwd";
+    Failure failure = SpawnProcess(broken, &process);
+    Require(failure.error == (i % 2 == 0 ? ENOENT : EACCES), "errno of a spawn");
+  }
+  for (int i = 0; i < 1000 && reports < kProcesses - silenced; ++i) usleep(10'000);
+  Require(reports >= kProcesses - silenced && wrong == 0, "reports");
+  // An end with watches left, and a second one.
+  SpawnRequest sleeper;
+  sleeper.file = "/bin/sleep";
+  sleeper.argv = {"sleep", "0.1"};
+  sleeper.fds = {-1, -1, -1};
+  SpawnedProcess process;
+  RequireSuccess(SpawnProcess(sleeper, &process));
+  Require(poller.Add(process.pidfd.get(), 1000) == 0, "watch");
+  poller.Stop();
+  poller.Stop();
+}
+
+void Overlays(const std::string& folder) {
+  OverlayRequest request;
+  std::string long_part = folder + "/" + std::string(200, 'l');
+  mkdir(long_part.c_str(), 0755);
+  for (int i = 0; i < 100; ++i) {
+    std::string layer = (i % 2 == 0 ? folder : long_part) + "/layer" + std::to_string(i);
+    Require(mkdir(layer.c_str(), 0755) == 0, "mkdir");
+    Require(mkdir((layer + "/d" + std::to_string(i)).c_str(), 0755) == 0, "mkdir");
+    request.lower.push_back(layer);
+  }
+  for (const char* kind : {"context", "string"}) {
+    request.upper = folder + "/upper-" + kind;
+    request.work = folder + "/work-" + kind;
+    Require(mkdir(request.upper.c_str(), 0755) == 0, "mkdir");
+    Require(mkdir(request.work.c_str(), 0755) == 0, "mkdir");
+    UniqueFd mount;
+    Failure failure = kind[0] == 'c' ? MountOverlayByContext(request, &mount)
+                                     : MountOverlayByString(request, &mount);
+    RequireSuccess(failure);
+    for (int i = 0; i < 100; ++i) {
+      std::string name = "d" + std::to_string(i);
+      Require(faccessat(mount.get(), name.c_str(), F_OK, 0) == 0, "a layer's folder");
+    }
+    Require(mkdirat(mount.get(), "new", 0755) == 0, "a new folder");
+    Require(access((request.upper + "/new").c_str(), F_OK) == 0, "the upper folder");
+  }
+  UniqueFd mount;
+  request.lower.push_back(folder + "/none");
+  Require(MountOverlayByContext(request, &mount).error == ENOENT, "a missing layer");
+  Require(MountOverlayByString(request, &mount).error == ENOENT, "a missing layer");
+}
+
+void Namespaces(const std::string& folder) {
+  PinRequest request;
+  for (std::string* path : {&request.net, &request.ipc, &request.uts}) {
+    *path = folder + "/ns" + std::to_string(path - &request.net);
+    UniqueFd file(open(path->c_str(), O_CREAT | O_WRONLY, 0600));
+    Require(static_cast<bool>(file), "file of a namespace");
+  }
+  request.hostname = "pod";
+  request.sysctls = {{"net.ipv4.ip_forward", "1"}, {"kernel/msgmax", "9000"}};
+  auto pin = [](const PinRequest& wanted) {
+    Failure failure;
+    std::thread thread;
+    Require(StartThread(&thread, [&] { failure = PinNamespaces(wanted); }) == 0, "thread");
+    thread.join();
+    return failure;
+  };
+  Failure failure = pin(request);
+  RequireSuccess(failure);
+  for (const std::string& path : {request.net, request.ipc, request.uts}) {
+    Require(umount2(path.c_str(), MNT_DETACH) == 0, "unmount");
+  }
+  // The last of three mounts fails: the first two must go.
+  PinRequest half = request;
+  half.uts = folder + "/none";
+  Require(pin(half).error == ENOENT, "a missing file");
+  Require(umount2(half.net.c_str(), MNT_DETACH) < 0 && errno == EINVAL, "undone mount");
+  for (const char* key : {"", ".", "net", "net..x", "kernel.core_pattern", "net/../x", "a\nb.c"}) {
+    PinRequest bad = request;
+    bad.sysctls = {{key, "1"}};
+    Require(pin(bad).error == EINVAL, key);
+  }
+}
+
+void Cgroups(const char* root) {
+  CgroupFiles files;
+  CgroupFigures figures;
+  Require(files.Open("/tmp") == EINVAL, "a folder outside");
+  Require(files.Open("/none") == ENOENT, "no folder");
+  std::string path = std::string(root) + "/pvecri-test-harness-" + std::to_string(getpid());
+  Require(mkdir(path.c_str(), 0755) == 0, "cgroup");
+  Require(files.Open(path) == 0, "open cgroup");
+  Require(files.Read(&figures) && figures.cpu_usage_micros == 0, "figures");
+  Require(files.Read(&figures), "figures again");
+  Require(rmdir(path.c_str()) == 0, "rmdir cgroup");
+  Require(!files.Read(&figures) && !files.Read(&figures), "a removed cgroup");
+}
+
+void Filters() {
+  SeccompRules rules;
+  rules.default_error = 1;
+  rules.rules.push_back({{"read", "no_such_call", "write"}, 0, {}});
+  rules.rules.push_back({{"personality"}, 0, {{0, 4 /* SCMP_CMP_EQ */, 8, 0}}});
+  std::vector<uint8_t> program;
+  Require(!CompileSeccomp(rules, &program) && program.size() > 80, "filter");
+  rules.rules.push_back({{"read"}, 5, {{9, 99, 0, 0}}});
+  Require(CompileSeccomp(rules, &program).error != 0, "a broken rule");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Require(argc == 3, "arguments: FOLDER CGROUP2");
+  int before = OpenDescriptors();
+  SpawnAndWatch();
+  Overlays(argv[1]);
+  Namespaces(argv[1]);
+  Cgroups(argv[2]);
+  Filters();
+  Require(OpenDescriptors() == before, "descriptors");
+  puts("clean");
+  return 0;
+}
