@@ -23,6 +23,7 @@ export async function indexTar(
   const members = new Map<string, TarMember>();
   const header = Buffer.alloc(BLOCK);
   let paxSize: number | undefined;
+  if (end > 0 && end < BLOCK) throw noTar(path, 0);
   for (let at = 0; at + BLOCK <= end;) {
     await file.read(header, 0, BLOCK, at);
     if (header.every((byte) => byte === 0)) break;
