@@ -50,11 +50,12 @@ bool WriteOwnProcFile(const char* name, const char* text) {
   return ::write(file.get(), text, length) == length;
 }
 
-// /dev/stdout and its like reopen the pipe by its inode, which must let the payload's user in.
-void OwnStdio(uid_t uid) {
+// /dev/stdout and its like reopen the pipe or the pty by its inode, which must let the payload's
+// user in. The null device stays as it is.
+void OwnStdio(uid_t uid, bool tty) {
   for (int fd = 0; fd <= 2; ++fd) {
     struct stat status;
-    if (::fstat(fd, &status) == 0 && (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode))) {
+    if (::fstat(fd, &status) == 0 && (tty || S_ISFIFO(status.st_mode))) {
       (void)!::fchown(fd, uid, static_cast<gid_t>(-1));
     }
   }
@@ -243,7 +244,7 @@ void BecomePayload(const Process& process, int alive, Failure* failure) {
       return;
     }
   }
-  OwnStdio(process.uid);
+  OwnStdio(process.uid, process.tty);
   int cwd_error = EnterCwd(process.cwd) ? 0 : errno;
   if (cwd_error != 0 && cwd_error != EACCES && cwd_error != EPERM) {
     failure->Set("chdir", process.cwd, cwd_error);

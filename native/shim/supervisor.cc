@@ -213,6 +213,7 @@ void Supervisor::OnGate() {
 }
 
 void Supervisor::OnErrors() {
+  if (!errors_) return;  // done by OnInitEnd in the same round
   char report[1024];
   ssize_t got = ::read(errors_.get(), report, sizeof(report));
   if (got < 0 && (errno == EINTR || errno == EAGAIN)) return;
@@ -236,6 +237,8 @@ void Supervisor::OnOutput(LogStream* stream, UniqueFd* fd) {
 }
 
 void Supervisor::OnInitEnd() {
+  // A short-lived payload: its start and its end were told in one go, and have an order.
+  OnErrors();
   finished_at_ = NowNanoseconds();
   Unwatch(&init_);
 }
@@ -397,6 +400,7 @@ void Supervisor::DecodeResult(ExitRecord* record) {
 
 void Supervisor::End() {
   (void)::waitpid(monitor_pid_, nullptr, 0);
+  OnErrors();
   // What is left of the container (execs, children in a shared PID namespace) ends with it.
   KillCgroup(spec_);
   Drain();

@@ -1,6 +1,6 @@
 /** The container engine: liblxc containers, each behind a shim that outlives the agent. */
 import { closeSync, readFileSync } from 'node:fs';
-import { hasCode, RuntimeError } from '../core/errors.js';
+import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import type { ContainerId } from '../core/ids.js';
 import type { ContainerSpec, ExitRecord } from '../core/model.js';
 import type {
@@ -74,7 +74,7 @@ export class LxcEngine implements ContainerEngine {
       await this.#ask(id, runDirectory, OPERATION.sendSignal, [[TAG.signal, signal]]);
     } catch (error) {
       // It ended meanwhile: there is nothing left to signal.
-      if (!(error instanceof RuntimeError && error.kind === 'unavailable')) throw error;
+      if (!isUnavailable(error)) throw error;
     }
   }
 
@@ -90,7 +90,7 @@ export class LxcEngine implements ContainerEngine {
         ? { state: 'running', pid, startedAt: answer.bigint(TAG.startedAt) }
         : { state: 'created', pid };
     } catch (error) {
-      if (!(error instanceof RuntimeError && error.kind === 'unavailable')) throw error;
+      if (!isUnavailable(error)) throw error;
       const exit = await readExitRecord(directory);
       return exit === undefined ? { state: 'lost' } : { state: 'exited', exit };
     }
@@ -138,7 +138,9 @@ export class LxcEngine implements ContainerEngine {
     if (connection === undefined)
       throw new RuntimeError('unavailable', `container ${id} has no shim: it has ended`);
     try {
-      const answer = await connection.request(operation, numbers);
+      const answer = await connection.request(operation, numbers).catch((error: unknown) => {
+        throw wrap(error, `container ${id}`);
+      });
       const failure = failureOf(answer);
       if (failure !== undefined) throw nativeError(`container ${id}`, failure);
       return answer;
@@ -186,7 +188,7 @@ export class LxcEngine implements ContainerEngine {
       return await link.initPidfd;
     } catch (error) {
       delete link.initPidfd;
-      throw error;
+      throw isUnavailable(error) ? notRunning : error;
     }
   }
 
@@ -208,6 +210,10 @@ export class LxcEngine implements ContainerEngine {
       throw error;
     }
   }
+}
+
+function isUnavailable(error: unknown): boolean {
+  return error instanceof RuntimeError && error.kind === 'unavailable';
 }
 
 function hasAppArmor(): boolean {

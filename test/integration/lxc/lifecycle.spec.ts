@@ -55,7 +55,7 @@ describe('life of a container', () => {
       pid,
       startedAt,
     });
-    assert.equal(readFileSync(`/proc/${pid}/cmdline`, 'utf8'), 'sleep\x00100\x00');
+    await until(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8') === 'sleep\x00100\x00');
     await assert.rejects(
       engine.start(spec.id, spec.runDirectory),
       fails('failed-precondition', /not in state created/),

@@ -189,7 +189,25 @@ describe('payload', () => {
     assert.equal(text, '0::/\n1\n/sys/fs/cgroup/cgroup.procs');
   });
 
-  it('gets a terminal with the size it is given', async () => {
+  it('of another user can open its terminal by name', async () => {
+    const spec = fixture.spec('echo by name > $(tty); cat /etc/passwd > /dev/null; stty size', {
+      process: { tty: true, uid: 1000, gid: 1000 },
+    });
+    await fixture.run(spec);
+    assert.equal((await fixture.wait(spec)).exitCode, 0);
+    assert.equal(fixture.log(spec)[0]?.[2].trim(), 'by name');
+  });
+
+  it('has an open stdin when one is wanted', async () => {
+    const spec = fixture.spec('read line; echo $?', { stdin: true });
+    const { pid } = await fixture.run(spec);
+    assert.match(readlinkSync(`/proc/${pid}/fd/0`), /^pipe:/);
+    assert.deepEqual(readdirSync(`/proc/${pid}/fd`).sort(), ['0', '1', '2']);
+    const state = await fixture.engine.inspect(spec.id, spec.directory, spec.runDirectory);
+    assert.equal(state.state, 'running');
+  });
+
+  it('gets a terminal of its own devpts, which is its console too', async () => {
     const spec = fixture.spec(
       'tty; test -t 0 && test -t 1 && test -t 2 && echo all; exec sleep 100',
       {
