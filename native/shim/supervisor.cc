@@ -400,9 +400,9 @@ void Supervisor::DecodeResult(ExitRecord* record) {
 
 void Supervisor::End() {
   (void)::waitpid(monitor_pid_, nullptr, 0);
-  OnErrors();
   // What is left of the container (execs, children in a shared PID namespace) ends with it.
   KillCgroup(spec_);
+  OnErrors();
   Drain();
   ExitRecord record;
   record.started_at = started_at_;
