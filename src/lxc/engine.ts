@@ -18,6 +18,7 @@ import { readExitRecord } from './exit-record.js';
 import { nativeError } from './native-failure.js';
 import { NativePrograms } from './native-programs.js';
 import { ShimConnection } from './shim-connection.js';
+import { untilDeliverable } from './signal-disposition.js';
 
 export interface LxcEngineOptions {
   spawner: ProcessSpawner;
@@ -26,6 +27,9 @@ export interface LxcEngineOptions {
   /** Mount point of cgroup v2. */
   cgroupRoot: string;
 }
+
+/** How long a payload may take from its start to its signal handlers. */
+const SETTLE_MS = 1000;
 
 /** A held connection: its end is the shim's, and until then the pidfd is of the init it keeps. */
 interface Link {
@@ -71,6 +75,11 @@ export class LxcEngine implements ContainerEngine {
 
   async signal(id: ContainerId, runDirectory: string, signal: number): Promise<void> {
     try {
+      const status = await this.#ask(id, runDirectory, OPERATION.status);
+      if (status.number(TAG.state) === STATE.running) {
+        const startedMs = Number(status.bigint(TAG.startedAt) / 1_000_000n);
+        await untilDeliverable(status.number(TAG.pid), signal, startedMs + SETTLE_MS);
+      }
       await this.#ask(id, runDirectory, OPERATION.sendSignal, [[TAG.signal, signal]]);
     } catch (error) {
       // It ended meanwhile: there is nothing left to signal.
