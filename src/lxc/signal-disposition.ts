@@ -8,6 +8,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '../core/errors.js';
 
 const POLL_MS = 5;
+/** SIGKILL and SIGSTOP from outside its namespace reach an init too (pid_namespaces(7)). */
+const ALWAYS_DELIVERED: ReadonlySet<number> = new Set([9, 19]);
 
 /** Waits until the signal would have an effect, at most until `deadline` (Date.now()). */
 export async function untilDeliverable(
@@ -32,7 +34,7 @@ async function readStatus(pid: number): Promise<string> {
 
 /** `status` is the text of /proc/PID/status, '' for a process that is gone. */
 export function isDeliverable(status: string, signal: number): boolean {
-  if (status === '') return true;
+  if (status === '' || ALWAYS_DELIVERED.has(signal)) return true;
   // The last number is the pid in the innermost namespace (proc_pid_status(5)).
   if (!/^NSpid:.*\s1$/m.test(status)) return true;
   const bit = 1n << BigInt(signal - 1);

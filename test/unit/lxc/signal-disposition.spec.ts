@@ -26,6 +26,11 @@ describe('isDeliverable', () => {
     assert.equal(isDeliverable('', 15), true);
   });
 
+  it('is true for what no process can withstand', () => {
+    assert.equal(isDeliverable(status({}), 9), true);
+    assert.equal(isDeliverable(status({}), 19), true);
+  });
+
   it('waits no longer than it may', async () => {
     const started = Date.now();
     await untilDeliverable(process.pid, 15, started + 10_000);
