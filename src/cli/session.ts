@@ -3,6 +3,7 @@ import { loadConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import { connectCri } from '../cri/client.js';
 import type { CriClient } from '../cri/client.js';
+import { CommandFailure, asFailure } from './failure.js';
 import { Output } from './output.js';
 import type { OutputStream } from './output.js';
 
@@ -60,7 +61,7 @@ export class Session {
   }
 
   config(): Promise<Config> {
-    this.#config ??= loadConfig(this.#options.config).then(({ config }) => config);
+    this.#config ??= readConfig(this.#options.config);
     return this.#config;
   }
 
@@ -70,7 +71,14 @@ export class Session {
   }
 
   async cri(): Promise<CriClient> {
-    this.#client ??= connectCri(await this.socketPath());
+    if (this.#client !== undefined) return this.#client;
+    const path = await this.socketPath();
+    try {
+      // Does not connect yet: all that can be wrong here is the path itself.
+      this.#client = connectCri(path);
+    } catch (error) {
+      throw new CommandFailure('usage', asFailure(error).message, error);
+    }
     return this.#client;
   }
 
@@ -89,5 +97,14 @@ export class Session {
   /** A word to the person at the terminal; programs that read JSON get none. */
   async note(text: string): Promise<void> {
     if (!this.json) await this.err.line(text);
+  }
+}
+
+async function readConfig(file: string | undefined): Promise<Config> {
+  try {
+    return (await loadConfig(file)).config;
+  } catch (error) {
+    // Not what the agent refused: what this command was given.
+    throw new CommandFailure('usage', asFailure(error).message, error);
   }
 }

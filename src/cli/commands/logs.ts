@@ -5,7 +5,7 @@ import { LogJoiner, logTimestampNanos } from '../../core/cri-log.js';
 import { RuntimeError, hasCode, wrap } from '../../core/errors.js';
 import { ContainerState } from '../../cri/gen/index.js';
 import { containerStatus, listInventory } from '../agent-queries.js';
-import { CommandFailure, EXIT_OK } from '../failure.js';
+import { CommandFailure, EXIT_INTERRUPTED, EXIT_OK } from '../failure.js';
 import { parseDuration } from '../human-units.js';
 import { readLog } from '../log-file.js';
 import { findContainer } from '../lookup.js';
@@ -93,7 +93,8 @@ async function showLogs(
       'not-found',
     );
   }
-  return EXIT_OK;
+  // Ctrl-C is how one leaves a log that goes on: nothing to complain about.
+  return session.signal.aborted ? EXIT_INTERRUPTED : EXIT_OK;
 }
 
 async function printLog(

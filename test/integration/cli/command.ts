@@ -1,0 +1,38 @@
+/** Runs the command in this process, against a real agent, and keeps what it printed. */
+import { PassThrough, Readable } from 'node:stream';
+import { runCli } from '../../../src/cli/cli.js';
+import type { TestAgent } from '../../support/agent.js';
+
+export interface Run {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+export interface RunOptions {
+  stdin?: string;
+  signal?: AbortSignal;
+}
+
+export async function pvecri(
+  agent: TestAgent,
+  args: string[],
+  { stdin = '', signal = new AbortController().signal }: RunOptions = {},
+): Promise<Run> {
+  const stdout = collector();
+  const stderr = collector();
+  const code = await runCli(['--config', agent.configFile, ...args], {
+    stdin: Readable.from([stdin]),
+    stdout: stdout.stream,
+    stderr: stderr.stream,
+    signal,
+  });
+  return { code, stdout: stdout.text(), stderr: stderr.text() };
+}
+
+function collector(): { stream: PassThrough; text: () => string } {
+  const stream = new PassThrough();
+  const chunks: Buffer[] = [];
+  stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+  return { stream, text: () => Buffer.concat(chunks).toString() };
+}
