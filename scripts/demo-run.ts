@@ -340,7 +340,8 @@ function tryFetch(agent: number, url: string): string | undefined {
 }
 
 async function until<T>(failure: string, attempt: () => T | undefined | false): Promise<T> {
-  const deadline = Date.now() + 20_000;
+  // Generous: under emulation, or on a busy node, a Node.js alone takes ten seconds to start.
+  const deadline = Date.now() + 180_000;
   for (;;) {
     const result = attempt();
     if (result !== undefined && result !== false) return result;
