@@ -71,11 +71,6 @@ async function runFile(session: Session, file: string, options: RunOptions): Pro
   if (!options.logDir.startsWith('/')) throw usage('--log-dir must be an absolute path');
   const { pod, notes } = await readFrom(session, file);
   for (const note of notes) await session.note(`pvecri: note: ${note}`);
-  if (pod.spec.restartPolicy !== 'Never') {
-    await session.note(
-      `pvecri: note: restartPolicy ${pod.spec.restartPolicy} has no effect: nobody restarts the containers`,
-    );
-  }
   const timer = new StepTimer();
   const running = await start(session, pod, options, timer);
   const { name, namespace } = pod.metadata;

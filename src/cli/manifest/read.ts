@@ -191,9 +191,21 @@ function duplicates(list: readonly { name: string }[], at: string): string[] {
 
 function notesOn(pod: PodManifest): string[] {
   const spec = pod.spec as Readonly<Record<string, unknown>>;
-  return Object.entries(IGNORED_FIELDS).flatMap(([field, why]) =>
+  const notes = Object.entries(IGNORED_FIELDS).flatMap(([field, why]) =>
     spec[field] === undefined ? [] : [`spec.${field} is ignored: ${why}`],
   );
+  if (pod.spec.restartPolicy !== 'Never') {
+    notes.push(
+      `spec.restartPolicy ${pod.spec.restartPolicy} has no effect: nobody restarts the containers`,
+    );
+  }
+  pod.spec.containers.forEach(({ resources: { limits } }, index) => {
+    if (limits.cpu === undefined && limits.memory === undefined) return;
+    notes.push(
+      `spec.containers[${index}].resources.limits has no effect yet: the agent sets no limits`,
+    );
+  });
+  return notes;
 }
 
 function fieldPath(path: readonly PropertyKey[]): string {

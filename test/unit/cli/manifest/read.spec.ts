@@ -30,7 +30,9 @@ function refusal(text: string): string {
 describe('readManifest', () => {
   it('fills in the defaults of Kubernetes', () => {
     const { pod: read, notes } = readManifest(pod(), 'pod.yaml');
-    assert.deepEqual(notes, []);
+    assert.deepEqual(notes, [
+      'spec.restartPolicy Always has no effect: nobody restarts the containers',
+    ]);
     assert.equal(read.metadata.namespace, 'default');
     assert.equal(read.spec.terminationGracePeriodSeconds, 30);
     assert.equal(read.spec.containers[0]?.imagePullPolicy, 'IfNotPresent');
@@ -55,12 +57,17 @@ describe('readManifest', () => {
 
   it('takes what kubectl get -o yaml adds', () => {
     const metadata = { uid: 'x', creationTimestamp: '2026-01-01T00:00:00Z', managedFields: [{}] };
-    assert.deepEqual(readManifest(pod({}, {}, metadata), 'pod.yaml').notes, []);
+    const text = pod({ restartPolicy: 'Never' }, {}, metadata);
+    assert.deepEqual(readManifest(text, 'pod.yaml').notes, []);
   });
 
   it('notes what it ignores', () => {
-    const { notes } = readManifest(pod({ nodeSelector: { disk: 'ssd' } }), 'pod.yaml');
-    assert.deepEqual(notes, ['spec.nodeSelector is ignored: the pod runs on this node']);
+    const spec = { nodeSelector: { disk: 'ssd' }, restartPolicy: 'Never' };
+    const { notes } = readManifest(pod(spec, { resources: { limits: { cpu: 1 } } }), 'pod.yaml');
+    assert.deepEqual(notes, [
+      'spec.nodeSelector is ignored: the pod runs on this node',
+      'spec.containers[0].resources.limits has no effect yet: the agent sets no limits',
+    ]);
   });
 
   const refused: [string, string, string][] = [
