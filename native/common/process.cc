@@ -17,6 +17,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/select.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -225,9 +227,19 @@ void ResetSignals() {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
+// Node raises its own soft limit to the hard one at start; a payload gets back the number that
+// select(2) can count to, and may raise it again as far as the unit's hard limit allows.
+static void LowerOpenFiles() {
+  rlimit limit;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur <= FD_SETSIZE) return;
+  limit.rlim_cur = FD_SETSIZE;
+  (void)::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 void BecomePayload(const Process& process, int alive, Failure* failure) {
   ResetSignals();
   ::umask(0022);
+  LowerOpenFiles();
   (void)::setsid();  // fails where it leads a session already
   if (process.tty && ::ioctl(0, TIOCSCTTY, 0) != 0) {
     failure->Set("controlling terminal", "");

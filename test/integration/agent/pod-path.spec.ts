@@ -166,7 +166,7 @@ describe('a pod through CRI', function () {
     const id = await create(
       pod,
       'c',
-      'id; pwd; echo "$MULTI"; cat /mnt/ro/file; touch /mnt/ro/x || echo ro; touch /etc/x || echo rootfs-ro; echo w > /mnt/rw/w; ls /masked; grep -E "^(CapEff|NoNewPrivs|Seccomp):" /proc/self/status; ls /proc/self/fd | wc -l',
+      'id; pwd; echo "$MULTI"; cat /mnt/ro/file; touch /mnt/ro/x || echo ro; touch /etc/x || echo rootfs-ro; echo w > /mnt/rw/w; ls /masked; grep -E "^(CapEff|NoNewPrivs|Seccomp):" /proc/self/status; ulimit -n; umask; cat /proc/self/oom_score_adj; ls /proc/self/fd | wc -l',
       {
         workingDir: '/work/dir',
         envs: [{ key: 'MULTI', value: Buffer.from('a\nlxc.hook.pre-start=/bin/sh') }],
@@ -205,6 +205,8 @@ describe('a pod through CRI', function () {
     assert.match(text, /^CapEff:\t0000000000000000$/m);
     assert.match(text, /^NoNewPrivs:\t1$/m);
     assert.match(text, /^Seccomp:\t2$/m);
+    // Limits of its own, not those of the agent or of Node.
+    assert.match(text, /^1024\n0022\n0$/m);
     // ls itself holds the folder open: 0, 1, 2 and that one.
     assert.match(text, /^4$/m);
     assert.equal(readFileSync(join(volume, 'w'), 'utf8'), 'w\n');
