@@ -85,6 +85,8 @@ export function createUnpack(
       }
     };
     job.signal.addEventListener('abort', onAbort, { once: true });
+    // Waiting for a process's end does not keep Node alive by itself.
+    const awake = setInterval(() => undefined, 2 ** 30);
     try {
       // The report ends when the helper and its child do; the helper's status comes with it.
       const said = await readReport(report.read, job);
@@ -92,6 +94,7 @@ export function createUnpack(
       job.signal.throwIfAborted();
       return concludeUnpack(job, said, status);
     } finally {
+      clearInterval(awake);
       job.signal.removeEventListener('abort', onAbort);
       closeSync(pidfd);
     }
