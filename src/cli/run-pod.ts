@@ -16,9 +16,9 @@ import {
 import type { Image, PodSandboxConfig } from '../cri/gen/index.js';
 import type { CriClient } from '../cri/client.js';
 import type { UndoStack } from '../util/undo.js';
-import { agentRoot, podStatus } from './agent-queries.js';
+import { agentRoot, listInventory, podStatus } from './agent-queries.js';
 import { podIps } from './documents.js';
-import { removePod } from './ending.js';
+import { isPodReady, removePod } from './ending.js';
 import { CommandFailure } from './failure.js';
 import { prepareHostPaths } from './host-path.js';
 import { hostsFile } from './manifest/dns.js';
@@ -35,6 +35,7 @@ import { makePodFiles, podFilesDirectory, removePodFiles, writeHostsFile } from 
 import { imageStatus, pullImage } from './pull.js';
 import type { Session } from './session.js';
 import type { StepTimer } from './steps.js';
+import { shortId } from './table.js';
 
 /** The kubelet's limit for this one call. */
 const RUN_SANDBOX_MS = 240_000;
@@ -58,6 +59,7 @@ export async function runPod(
   const root = await agentRoot(cri, signal);
   const uid = randomUUID();
   const { name, namespace } = pod.metadata;
+  await refuseTwin(session, pod);
   const setting: PodSetting = {
     uid,
     nodeName: hostname(),
@@ -173,6 +175,21 @@ async function oneImage(session: Session, container: ContainerManifest): Promise
   throw new CommandFailure(
     'not-found',
     `image ${JSON.stringify(reference)} of container ${container.name} is not present, and imagePullPolicy is Never`,
+  );
+}
+
+/** As in a cluster, a name stands for one pod; the agent itself would take any number of a name. */
+async function refuseTwin(session: Session, pod: PodManifest): Promise<void> {
+  const { name, namespace } = pod.metadata;
+  const { pods } = await listInventory(await session.cri(), session.signal);
+  const twin = pods.find(
+    (other) =>
+      isPodReady(other) && other.metadata?.name === name && other.metadata.namespace === namespace,
+  );
+  if (twin === undefined) return;
+  throw new CommandFailure(
+    'already-exists',
+    `pod ${namespace}/${name} runs already (${shortId(twin.id)}): remove it by pvecri rm -f, or give this one another name`,
   );
 }
 

@@ -194,6 +194,13 @@ describe('pvecri with an agent', () => {
       assert.equal(((await json('inspect', IMAGE)) as { kind: string }).kind, 'image');
     });
 
+    it('is the only one of its name', async () => {
+      const { code, stderr } = await start(manifest('web', [{ name: 'main', ...STAYS }]));
+      assert.equal(code, 1);
+      assert.match(stderr, /^pvecri: pod shop\/web runs already \([0-9a-f]{13}\): remove it/);
+      assert.equal(((await json('pods')) as unknown[]).length, 1);
+    });
+
     it('is not removed while it runs', async () => {
       for (const name of ['web', 'web/server']) {
         const { code, stderr } = await run(['rm', name]);
