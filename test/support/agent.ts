@@ -42,13 +42,13 @@ export class TestAgent {
   /** All that the agents of this folder have logged. */
   output = '';
 
-  constructor(extraConfig = '') {
+  constructor(extraConfig = '', logLevel = 'debug') {
     for (const folder of [this.logs, this.confDir, this.binDir]) mkdirSync(folder);
     pinNetworkNamespace(this.netns);
     writeFileSync(
       this.configFile,
       `root = "${this.root}"\nstate = "${this.state}"\nsocket = "${this.socket}"\n` +
-        `[network]\nconf_dir = "${this.confDir}"\nbin_dirs = ["${this.binDir}", "/usr/lib/cni"]\n[log]\nlevel = "debug"\n${extraConfig}`,
+        `[network]\nconf_dir = "${this.confDir}"\nbin_dirs = ["${this.binDir}", "/usr/lib/cni"]\n[log]\nlevel = "${logLevel}"\n${extraConfig}`,
     );
     writeFileSync(join(this.confDir, '10-test.conflist'), JSON.stringify(this.#conflist()));
   }
