@@ -46,7 +46,12 @@ describe('bad input through CRI', function () {
       assert.equal(error.kind, kind, error.message);
       return true;
     });
-    assert.deepEqual(agent.left().sort(), before);
+    const after = agent.left().sort();
+    // The shim of a container of the test before may have been ending; nothing else comes or goes.
+    assert.deepEqual(
+      after,
+      before.filter((line) => !line.startsWith('process ') || after.includes(line)),
+    );
   };
 
   const unknown = 'f'.repeat(64);

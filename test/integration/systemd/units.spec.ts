@@ -25,7 +25,10 @@ describe('systemd units', () => {
       }
       const files = UNITS.map((name) => join(folder, name));
       // Unknown keys are told, but do not change its exit code.
-      const result = spawnSync('systemd-analyze', ['verify', ...files], { encoding: 'utf8' });
+      // A minimal Debian has no man, which it would ask for the pages that the units name.
+      const result = spawnSync('systemd-analyze', ['verify', '--man=no', ...files], {
+        encoding: 'utf8',
+      });
       assert.equal(result.stderr + result.stdout, '');
       assert.equal(result.status, 0);
     });
