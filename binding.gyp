@@ -58,6 +58,13 @@
       "ldflags": ["-static", "-s"],
     },
     {
+      "target_name": "pvecri-pause",
+      "type": "executable",
+      "sources": ["native/pause/main.cc"],
+      "cflags_cc": ["-fno-exceptions", "-fno-rtti", "-Os"],
+      "ldflags": ["-static", "-s"],
+    },
+    {
       "target_name": "pvecri-unpack",
       "type": "executable",
       "sources": ["<!@(ls native/unpack/*.cc)"],

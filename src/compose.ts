@@ -7,6 +7,7 @@ import { FolderImageStore } from './images/image-store.js';
 import { createRegistryOpener } from './images/registry-source.js';
 import { createUnpack } from './images/unpack-process.js';
 import { LxcEngine } from './lxc/engine.js';
+import { PausePodInit } from './lxc/pod-init.js';
 import { libexecDir, type NativeAddon } from './native/binding.js';
 import { ProcessSpawner, runProcess } from './native/process.js';
 import { CniNetwork } from './network/cni/network.js';
@@ -60,6 +61,7 @@ export async function compose(
     network,
     rootfs,
     images,
+    podInit: new PausePodInit({ spawner, libexecDir: libexecDir(), cgroupRoot: cgroups.root }),
     engine: new LxcEngine({ spawner, libexecDir: libexecDir(), cgroupRoot: cgroups.root }),
     cgroups,
     log,

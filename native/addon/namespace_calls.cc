@@ -1,8 +1,9 @@
-// pinNamespaces and isNamespace.
+// pinNamespaces, bindNamespace and isNamespace.
 #include "addon/namespace_calls.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sys/mount.h>
 #include <sys/vfs.h>
 
 #include <cerrno>
@@ -57,10 +58,20 @@ Napi::Value IsNamespace(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), filesystem.f_type == NSFS_MAGIC);
 }
 
+// Binds a namespace file of /proc to an existing empty file.
+void Bind(const Napi::CallbackInfo& info) {
+  std::string source = ToPath(info[0], "source");
+  std::string target = ToPath(info[1], "target");
+  if (mount(source.c_str(), target.c_str(), nullptr, MS_BIND, nullptr) < 0) {
+    throw SystemError(info.Env(), errno, "mount", target);
+  }
+}
+
 }  // namespace
 
 void ExportNamespaceCalls(Napi::Env env, Napi::Object exports) {
   exports.Set("pinNamespaces", Napi::Function::New<Pin>(env, "pinNamespaces"));
+  exports.Set("bindNamespace", Napi::Function::New<Bind>(env, "bindNamespace"));
   exports.Set("isNamespace", Napi::Function::New<IsNamespace>(env, "isNamespace"));
 }
 

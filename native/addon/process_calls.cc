@@ -45,6 +45,10 @@ Napi::Value Spawn(const Napi::CallbackInfo& info) {
   if (Has(options, "cwd")) request.cwd = ToPath(options.Get("cwd"), "cwd");
   if (Has(options, "cgroupFd")) request.cgroup_fd = ToFd(options.Get("cgroupFd"), "cgroupFd");
 
+  if (Has(options, "newPidNamespace")) {
+    request.new_pid_namespace = options.Get("newPidNamespace").ToBoolean();
+  }
+
   SpawnedProcess process;
   if (Failure failure = SpawnProcess(request, &process)) throw SystemError(env, failure);
   Napi::Object result = Napi::Object::New(env);

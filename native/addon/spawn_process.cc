@@ -193,6 +193,7 @@ Failure SpawnProcess(const SpawnRequest& request, SpawnedProcess* process) {
   args.exit_signal = SIGCHLD;
   args.stack = stack.start();
   args.stack_size = kStackSize;
+  if (request.new_pid_namespace) args.flags |= CLONE_NEWPID;
   if (request.cgroup_fd >= 0) {
     args.flags |= CLONE_INTO_CGROUP;
     args.cgroup = static_cast<uint64_t>(request.cgroup_fd);

@@ -18,6 +18,7 @@ struct SpawnRequest {
   std::vector<int> fds;  // fds[i] becomes descriptor i; -1 stands for /dev/null
   std::string cwd;       // "" keeps the caller's
   int cgroup_fd = -1;
+  bool new_pid_namespace = false;  // the program is its pid 1
 };
 
 struct SpawnedProcess {

@@ -58,13 +58,22 @@ export interface NamespaceStore {
    */
   pin(id: SandboxId, wanted: NamespaceRequest): Promise<void>;
   /** Path of a pinned namespace. */
-  path(id: SandboxId, kind: 'net' | 'ipc' | 'uts'): string;
-  /** True when everything that `wanted` lists is pinned (a mounted nsfs, not just a file). */
-  isPinned(id: SandboxId, kinds: readonly ('net' | 'ipc' | 'uts')[]): Promise<boolean>;
+  path(id: SandboxId, kind: 'net' | 'ipc' | 'uts' | 'pid'): string;
+  /** True when all of `kinds` are pinned (a mounted nsfs, not just a file). */
+  isPinned(id: SandboxId, kinds: readonly ('net' | 'ipc' | 'uts' | 'pid')[]): Promise<boolean>;
   /** Idempotent. */
   unpin(id: SandboxId): Promise<void>;
   /** Sandboxes that have a folder, for cleaning up after a crash. */
   list(): Promise<SandboxId[]>;
+}
+
+/** lxc/: the init of a pod whose containers share a PID namespace. It ends with its cgroup. */
+export interface PodInit {
+  /** Starts it in an existing, empty cgroup and pins its PID namespace. Undoes itself on failure. */
+  start(id: SandboxId, cgroup: string, pinPath: string): Promise<void>;
+  isAlive(cgroup: string): Promise<boolean>;
+  /** Resolves when it has ended; at once when it is not there. Also in a later life of the agent. */
+  ended(cgroup: string): Promise<void>;
 }
 
 export interface NamespaceRequest {

@@ -51,7 +51,8 @@ export interface ContainerRequest {
   seccomp: SeccompRequest;
   maskedPaths: string[];
   readonlyPaths: string[];
-  pid: NamespaceModes['pid'];
+  /** null for what the sandbox has. */
+  pid: NamespaceModes['pid'] | null;
   targetId: string;
   oomScoreAdj: number | null;
   /** 0 for the image's or SIGTERM. */

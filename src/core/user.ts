@@ -1,5 +1,6 @@
 /** Who the payload runs as: the request, the image's USER, and the root filesystem's passwd and group files. */
 import { RuntimeError } from './errors.js';
+import { parseImageUser, type ImageUser } from './image-user.js';
 import type { UserRequest } from './requests.js';
 
 export interface ResolvedUser {
@@ -42,77 +43,60 @@ export function resolveUser(
 ): ResolvedUser {
   const passwd = parsePasswd(files.passwd ?? '');
   const groups = parseGroup(files.group ?? '');
-  const [userText, groupText] = splitUser(request, imageUser);
+  const wanted = wantedUser(request, imageUser);
 
-  const uid = parseId(userText);
-  const entry = passwd.find((e) => (uid === null ? e.name === userText : e.uid === uid));
-  if (uid === null && !entry) {
+  const entry = passwd.find((e) =>
+    wanted.kind === 'id' ? e.uid === wanted.uid : e.name === wanted.name,
+  );
+  if (wanted.kind === 'name' && !entry) {
     throw new RuntimeError(
       'invalid-argument',
-      `user ${JSON.stringify(userText)} is not in the image's /etc/passwd: name one that is, or set run_as_user`,
+      `user ${JSON.stringify(wanted.name)} is not in the image's /etc/passwd: name one that is, or set run_as_user`,
     );
   }
-  const gid = request.gid ?? primaryGroup(groupText, entry, groups);
+  const gid =
+    request.gid === null
+      ? primaryGroup(wanted, entry, groups)
+      : requireId('run_as_group', request.gid);
   const merged =
     request.policy === 'strict' || !entry
       ? []
       : groups.filter((g) => g.members.includes(entry.name)).map((g) => g.gid);
-  const supplementalGroups = [...new Set([...request.supplementalGroups, ...merged])];
-  for (const id of [request.uid, request.gid, ...request.supplementalGroups]) {
-    if (id !== null) requireId(id);
-  }
-  return { uid: uid ?? entry?.uid ?? 0, gid, supplementalGroups, home: entry?.home ?? '/' };
+  const listed = request.supplementalGroups.map((id) => requireId('supplemental group', id));
+  return {
+    uid: wanted.kind === 'id' ? wanted.uid : (entry?.uid ?? 0),
+    gid,
+    supplementalGroups: [...new Set([...listed, ...merged])],
+    home: entry?.home ?? '/',
+  };
 }
 
-function splitUser(request: UserRequest, imageUser: string): [user: string, group: string] {
-  if (request.uid !== null) return [String(requireId(request.uid)), ''];
-  if (request.username !== '') return [request.username, ''];
-  const [user = '', group = '', ...rest] = imageUser.split(':');
-  if (rest.length > 0) {
-    throw new RuntimeError(
-      'invalid-argument',
-      `image user ${JSON.stringify(imageUser.slice(0, 80))} is malformed: expected user[:group]`,
-    );
-  }
-  return [user === '' ? '0' : user, group];
+function wantedUser(request: UserRequest, imageUser: string): ImageUser {
+  if (request.uid !== null) return { kind: 'id', uid: requireId('run_as_user', request.uid) };
+  if (request.username !== '') return { kind: 'name', name: request.username };
+  return parseImageUser(imageUser);
 }
 
 function primaryGroup(
-  text: string,
+  wanted: ImageUser,
   entry: PasswdEntry | undefined,
   groups: readonly GroupEntry[],
 ): number {
-  if (text === '') return entry?.gid ?? 0;
-  const gid = parseId(text);
-  if (gid !== null) return gid;
-  const group = groups.find((g) => g.name === text);
+  if (wanted.gid !== undefined) return wanted.gid;
+  if (wanted.group === undefined) return entry?.gid ?? 0;
+  const group = groups.find((g) => g.name === wanted.group);
   if (group) return group.gid;
   throw new RuntimeError(
     'invalid-argument',
-    `group ${JSON.stringify(text)} is not in the image's /etc/group: name one that is, or set run_as_group`,
+    `group ${JSON.stringify(wanted.group)} is not in the image's /etc/group: name one that is, or set run_as_group`,
   );
 }
 
-/**
- * A number, or null for a name. Anything that a lenient parser might wrap around to another id, to
- * root above all, is refused (CVE-2024-40635): signs, hex, leading zeros, and 2^32 - 1 or more.
- */
-function parseId(text: string): number | null {
-  if (DECIMAL.test(text)) return requireId(Number(text));
-  if (/^[+-]?[0-9]/.test(text)) {
-    throw new RuntimeError(
-      'invalid-argument',
-      `user or group id ${JSON.stringify(text.slice(0, 80))} is malformed: expected a decimal number up to ${MAX_ID}`,
-    );
-  }
-  return null;
-}
-
-function requireId(id: number): number {
+function requireId(field: string, id: number): number {
   if (Number.isInteger(id) && id >= 0 && id <= MAX_ID) return id;
   throw new RuntimeError(
     'invalid-argument',
-    `user or group id ${id} is out of range: expected 0 to ${MAX_ID}`,
+    `${field} ${id} is out of range: expected 0 to ${MAX_ID}`,
   );
 }
 

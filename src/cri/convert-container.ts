@@ -55,7 +55,7 @@ export function toContainerRequest({
     seccomp: toSeccomp(security),
     maskedPaths: security?.maskedPaths ?? [],
     readonlyPaths: security?.readonlyPaths ?? [],
-    pid: namespaces.pid,
+    pid: security?.namespaceOptions ? namespaces.pid : null,
     targetId: namespaces.targetId,
     oomScoreAdj: toOomScoreAdj(config),
     stopSignal: toStopSignal(config.stopSignal),

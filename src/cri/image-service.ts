@@ -1,6 +1,7 @@
 /** The ImageService RPCs: conversion in, the image store, conversion out. */
 import type { UntypedServiceImplementation } from '@grpc/grpc-js';
 import { RuntimeError } from '../core/errors.js';
+import { parseImageUser } from '../core/image-user.js';
 import type { ImageRecord } from '../core/model.js';
 import type { RegistryAuth } from '../core/ports.js';
 import type { RuntimeContext } from '../runtime/context.js';
@@ -58,19 +59,27 @@ function reference(rpc: string, spec: ImageSpec | undefined): string {
 }
 
 function toImage(image: ImageRecord): Image {
-  const [user = ''] = image.config.user.split(':');
-  // The kubelet's runAsNonRoot check stands on these two: a number is a uid, anything else a name.
-  const uid = /^\d{1,10}$/.test(user) ? { value: BigInt(user) } : undefined;
   return {
     id: image.id,
     repoTags: image.repoTags,
     repoDigests: image.repoDigests,
     size: BigInt(image.size),
-    uid: user === '' ? { value: 0n } : uid,
-    username: uid || user === '' ? '' : user,
+    ...imageIdentity(image.config.user),
     spec: undefined,
     pinned: false,
   };
+}
+
+/** The kubelet's runAsNonRoot check stands on these two. */
+function imageIdentity(user: string): Pick<Image, 'uid' | 'username'> {
+  try {
+    const parsed = parseImageUser(user);
+    if (parsed.kind === 'id') return { uid: { value: BigInt(parsed.uid) }, username: '' };
+    return { uid: undefined, username: parsed.name };
+  } catch {
+    // No container can be made from it; until then it is told as it is.
+    return { uid: undefined, username: user };
+  }
 }
 
 function toAuth(wireAuth: AuthConfig): RegistryAuth {

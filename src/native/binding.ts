@@ -27,6 +27,8 @@ export interface NativeAddon {
 
   /** Makes namespaces on a thread of its own and binds them to the given (existing, empty) files. */
   pinNamespaces(options: PinOptions): Promise<void>;
+  /** Binds a namespace of /proc (`/proc/PID/ns/pid`) to an existing, empty file. */
+  bindNamespace(source: string, target: string): void;
   /** True when the path is a mounted namespace. False when it does not exist. */
   isNamespace(path: string): boolean;
   /** umount2(MNT_DETACH | UMOUNT_NOFOLLOW). False when nothing was mounted there. */
@@ -61,6 +63,8 @@ export interface SpawnOptions {
   cwd?: string;
   /** Descriptor of a cgroup v2 folder to start in. */
   cgroupFd?: number;
+  /** Start as pid 1 of a new PID namespace. */
+  newPidNamespace?: boolean;
 }
 
 /** One of the two is null. The whole is null for a process that is not our child. */

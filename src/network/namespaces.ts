@@ -6,8 +6,8 @@ import { parseSandboxId, type SandboxId } from '../core/ids.js';
 import type { NamespaceRequest, NamespaceStore } from '../core/ports.js';
 import type { NativeAddon, PinOptions } from '../native/binding.js';
 
-type Kind = 'net' | 'ipc' | 'uts';
-const KINDS: readonly Kind[] = ['net', 'ipc', 'uts'];
+type Kind = 'net' | 'ipc' | 'uts' | 'pid';
+const KINDS: readonly Kind[] = ['net', 'ipc', 'uts', 'pid'];
 
 /** `<directory>/<sandbox id>/ns/<kind>`. Other parts of the agent keep files beside `ns`. */
 export class PinnedNamespaces implements NamespaceStore {

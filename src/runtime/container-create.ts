@@ -122,6 +122,30 @@ async function build(
   const spec = plan.spec(record, sandbox);
   // The engine owns the mount's descriptor from here.
   await context.engine.create(spec, rootfs);
+  if (request.pid === 'target') await requireSameTarget(context, request, spec.namespaces.pid);
+}
+
+/**
+ * A target's PID namespace is joined by the number of its init. Had the target ended meanwhile, that
+ * could be any other process: a process of the host, even.
+ */
+async function requireSameTarget(
+  context: RuntimeContext,
+  request: ContainerRequest,
+  joined: string,
+): Promise<void> {
+  const { id } = context.objects.container(request.targetId);
+  const { folders } = context;
+  const found = await context.engine.inspect(
+    id,
+    folders.containerDirectory(id),
+    folders.containerRunDirectory(id),
+  );
+  if (found.state === 'running' && joined === `/proc/${found.pid}/ns/pid`) return;
+  throw new RuntimeError(
+    'failed-precondition',
+    `container ${request.metadata.name}: target_id ${id} ended while its PID namespace was being joined`,
+  );
 }
 
 function readUserFile(context: RuntimeContext, rootfs: OwnedFd, path: string): string | null {

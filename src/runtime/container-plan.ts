@@ -226,15 +226,17 @@ function pidNamespace(
   sandbox: Sandbox,
   request: ContainerRequest,
 ): string {
-  switch (request.pid) {
+  switch (request.pid ?? sandbox.record.namespaces.pid) {
     case 'container':
       return 'new';
     case 'node':
       return 'host';
     case 'pod':
+      if (sandbox.record.namespaces.pid === 'pod')
+        return context.namespaces.path(sandbox.id, 'pid');
       throw new RuntimeError(
-        'unimplemented',
-        `container ${request.metadata.name}: namespace_options.pid POD is not supported yet: use CONTAINER or NODE`,
+        'invalid-argument',
+        `container ${request.metadata.name}: namespace_options.pid is POD, but pod sandbox ${sandbox.id} was run without a shared PID namespace: use CONTAINER, or POD for both`,
       );
     case 'target': {
       const target = context.objects.container(request.targetId);

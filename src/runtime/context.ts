@@ -7,6 +7,7 @@ import type {
   NamespaceStore,
   ObjectFolders,
   OwnedFd,
+  PodInit,
   PodNetwork,
   RootfsStorage,
   StateStore,
@@ -20,6 +21,7 @@ export interface RuntimeContext {
   store: StateStore;
   folders: ObjectFolders;
   namespaces: NamespaceStore;
+  podInit: PodInit;
   network: PodNetwork;
   rootfs: RootfsStorage;
   images: ImageStore;

@@ -12,7 +12,8 @@ import type { EngineState } from '../core/ports.js';
 import { lostExit, markLost, watchContainer } from './container-watch.js';
 import type { RuntimeContext } from './context.js';
 import { Container, Sandbox } from './objects.js';
-import { pinnedKinds } from './sandbox-plan.js';
+import { pinnedKinds, podInitCgroup } from './sandbox-plan.js';
+import { watchPodInit } from './sandbox-watch.js';
 
 export async function recover(context: RuntimeContext): Promise<void> {
   const { sandboxes, containers, unreadable } = await context.store.load();
@@ -34,6 +35,8 @@ async function recoverSandbox(context: RuntimeContext, record: SandboxRecord): P
   if (record.phase === 'creating') {
     await attempt(context, `undo the half-made pod sandbox ${id}`, async () => {
       await context.network.detach(id);
+      await context.cgroups.kill(podInitCgroup(record));
+      await context.cgroups.remove(podInitCgroup(record));
       await context.namespaces.unpin(id);
       if (record.ownsCgroup) await context.cgroups.remove(record.cgroup);
       await context.folders.removeSandboxFiles(id);
@@ -41,11 +44,16 @@ async function recoverSandbox(context: RuntimeContext, record: SandboxRecord): P
     });
     return;
   }
-  const ready =
-    record.phase === 'ready' &&
-    record.bootId === context.host.bootId &&
-    (await context.namespaces.isPinned(id, pinnedKinds(record.namespaces)));
-  context.objects.addSandbox(new Sandbox(record, ready));
+  const sandbox = new Sandbox(record, await isReady(context, record));
+  context.objects.addSandbox(sandbox);
+  watchPodInit(context, sandbox);
+}
+
+async function isReady(context: RuntimeContext, record: SandboxRecord): Promise<boolean> {
+  if (record.phase !== 'ready' || record.bootId !== context.host.bootId) return false;
+  if (!(await context.namespaces.isPinned(record.id, pinnedKinds(record.namespaces)))) return false;
+  // A pinned PID namespace without its init is dead: nothing can be started in it (ENOMEM).
+  return record.namespaces.pid !== 'pod' || context.podInit.isAlive(podInitCgroup(record));
 }
 
 async function recoverContainer(context: RuntimeContext, record: ContainerRecord): Promise<void> {

@@ -44,18 +44,17 @@ export function validateSandbox(request: SandboxRequest): void {
     requireNoControl('sysctl', key);
     requireNoControl(`sysctl ${key}`, value);
   }
-  if (request.namespaces.pid === 'pod') {
-    throw new RuntimeError(
-      'unimplemented',
-      'sandbox namespace_options.pid POD (shareProcessNamespace) is not supported yet: use CONTAINER or NODE',
-    );
-  }
   if (request.namespaces.pid === 'target') {
     throw new RuntimeError(
       'invalid-argument',
       'sandbox namespace_options.pid TARGET is for containers: use CONTAINER or NODE',
     );
   }
+}
+
+/** Where the init of a shared PID namespace lives: a pod's cgroup itself holds no processes. */
+export function podInitCgroup(record: { cgroup: string; id: string }): string {
+  return `${record.cgroup}/${record.id}`;
 }
 
 /** The host's network comes with the host's UTS namespace: both answer to the node's name. */

@@ -4,12 +4,13 @@ import type { SandboxId } from '../core/ids.js';
 import type { SandboxRecord } from '../core/model.js';
 import type { SandboxRequest } from '../core/requests.js';
 import { formatResolvConf } from '../core/resolv-conf.js';
-import { withUndo } from '../util/undo.js';
+import { withUndo, type UndoStack } from '../util/undo.js';
 import { adoptOrMake, digestOf } from './adopt.js';
 import type { RuntimeContext } from './context.js';
 import { reportUndo } from './context.js';
 import { Sandbox } from './objects.js';
-import { pinnedKinds, validateSandbox } from './sandbox-plan.js';
+import { pinnedKinds, podInitCgroup, validateSandbox } from './sandbox-plan.js';
+import { watchPodInit } from './sandbox-watch.js';
 
 export async function runSandbox(
   context: RuntimeContext,
@@ -40,83 +41,114 @@ async function makeSandbox(
   digest: string,
 ): Promise<SandboxId> {
   const id = context.host.newId() as SandboxId;
-  return context.locks.run(id, () =>
-    withUndo(
-      async (undo) => {
-        const cgroup = request.cgroupParent || `${context.host.cgroupBase}/pod/${id}`;
-        const record: SandboxRecord = {
-          version: 1,
-          id,
-          phase: 'creating',
-          createdAt: String(context.host.now()),
-          bootId: context.host.bootId,
-          metadata: request.metadata,
-          hostname: request.hostname,
-          logDirectory: request.logDirectory,
-          dns: request.dns,
-          portMappings: request.portMappings,
-          labels: request.labels,
-          annotations: request.annotations,
-          cgroup,
-          ownsCgroup: request.cgroupParent === '',
-          namespaces: request.namespaces,
-          sysctls: request.sysctls,
-          privileged: request.privileged,
-          runtimeHandler: request.runtimeHandler,
-          ips: [],
-          requestDigest: digest,
-        };
-        // The record goes to disk before the first side effect: a killed agent finds and undoes it.
-        undo.add('remove the record', () => context.store.removeSandbox(id));
-        await context.store.saveSandbox(record);
+  const record = newRecord(context, request, id, digest);
+  const work = async (undo: UndoStack): Promise<SandboxId> => {
+    // The record goes to disk before the first side effect: a killed agent finds and undoes it.
+    undo.add('remove the record', () => context.store.removeSandbox(id));
+    await context.store.saveSandbox(record);
+    await build(context, request, record, undo);
+    const ips =
+      request.namespaces.network === 'pod' ? await attach(context, request, id, undo) : [];
+    const ready: SandboxRecord = { ...record, ips, phase: 'ready' };
+    await context.store.saveSandbox(ready);
+    const sandbox = new Sandbox(ready, true);
+    context.objects.addSandbox(sandbox);
+    watchPodInit(context, sandbox);
+    return id;
+  };
+  return context.locks.run(id, () => withUndo(work, reportUndo(context, id)));
+}
 
-        undo.add('remove the cgroup', async () => {
-          if (record.ownsCgroup) await context.cgroups.remove(cgroup);
-        });
-        await step('make the cgroup', id, context.cgroups.make(cgroup));
-        undo.add('remove its files', () => context.folders.removeSandboxFiles(id));
-        if (request.dns) {
-          await context.folders.writeSandboxFile(id, 'resolv.conf', formatResolvConf(request.dns));
-        }
-        await context.folders.writeSandboxFile(id, 'hostname', `${request.hostname}\n`);
+function newRecord(
+  context: RuntimeContext,
+  request: SandboxRequest,
+  id: SandboxId,
+  digest: string,
+): SandboxRecord {
+  return {
+    version: 1,
+    id,
+    phase: 'creating',
+    createdAt: String(context.host.now()),
+    bootId: context.host.bootId,
+    metadata: request.metadata,
+    hostname: request.hostname,
+    logDirectory: request.logDirectory,
+    dns: request.dns,
+    portMappings: request.portMappings,
+    labels: request.labels,
+    annotations: request.annotations,
+    cgroup: request.cgroupParent || `${context.host.cgroupBase}/pod/${id}`,
+    ownsCgroup: request.cgroupParent === '',
+    namespaces: request.namespaces,
+    sysctls: request.sysctls,
+    privileged: request.privileged,
+    runtimeHandler: request.runtimeHandler,
+    ips: [],
+    requestDigest: digest,
+  };
+}
 
-        undo.add('unpin the namespaces', () => context.namespaces.unpin(id));
-        await step(
-          'pin the namespaces',
-          id,
-          context.namespaces.pin(id, {
-            kinds: pinnedKinds(request.namespaces),
-            hostname: request.hostname,
-            sysctls: request.sysctls,
-          }),
-        );
-        if (request.namespaces.network === 'pod') {
-          undo.add('detach the network', () => context.network.detach(id));
-          const { ips } = await step(
-            'attach the network',
-            id,
-            context.network.attach({
-              id,
-              netnsPath: context.namespaces.path(id, 'net'),
-              metadata: request.metadata,
-              portMappings: request.portMappings,
-            }),
-          );
-          if (ips.length === 0) {
-            throw new RuntimeError(
-              'internal',
-              `pod sandbox ${id}: the network gave no address: its CNI plugin must answer ADD with one`,
-            );
-          }
-          record.ips = ips;
-        }
-        record.phase = 'ready';
-        await context.store.saveSandbox(record);
-        context.objects.addSandbox(new Sandbox(record, true));
-        return id;
-      },
-      reportUndo(context, id),
-    ),
+/** Everything but the network: cgroup, files, namespaces, and an init where they share one. */
+async function build(
+  context: RuntimeContext,
+  request: SandboxRequest,
+  record: SandboxRecord,
+  undo: UndoStack,
+): Promise<void> {
+  const { id, cgroup } = record;
+  undo.add('remove the cgroup', async () => {
+    if (record.ownsCgroup) await context.cgroups.remove(cgroup);
+  });
+  await step('make the cgroup', id, context.cgroups.make(cgroup));
+  undo.add('remove its files', () => context.folders.removeSandboxFiles(id));
+  if (request.dns) {
+    await context.folders.writeSandboxFile(id, 'resolv.conf', formatResolvConf(request.dns));
+  }
+  await context.folders.writeSandboxFile(id, 'hostname', `${request.hostname}\n`);
+
+  undo.add('unpin the namespaces', () => context.namespaces.unpin(id));
+  await step(
+    'pin the namespaces',
+    id,
+    context.namespaces.pin(id, {
+      kinds: pinnedKinds(request.namespaces),
+      hostname: request.hostname,
+      sysctls: request.sysctls,
+    }),
+  );
+  if (request.namespaces.pid !== 'pod') return;
+  const initCgroup = podInitCgroup(record);
+  undo.add('end the init', async () => {
+    await context.cgroups.kill(initCgroup);
+    await context.cgroups.remove(initCgroup);
+  });
+  await step('make the cgroup of its init', id, context.cgroups.make(initCgroup));
+  const pinPath = context.namespaces.path(id, 'pid');
+  await step('start its init', id, context.podInit.start(id, initCgroup, pinPath));
+}
+
+async function attach(
+  context: RuntimeContext,
+  request: SandboxRequest,
+  id: SandboxId,
+  undo: UndoStack,
+): Promise<string[]> {
+  undo.add('detach the network', () => context.network.detach(id));
+  const { ips } = await step(
+    'attach the network',
+    id,
+    context.network.attach({
+      id,
+      netnsPath: context.namespaces.path(id, 'net'),
+      metadata: request.metadata,
+      portMappings: request.portMappings,
+    }),
+  );
+  if (ips.length > 0) return ips;
+  throw new RuntimeError(
+    'internal',
+    `pod sandbox ${id}: the network gave no address: its CNI plugin must answer ADD with one`,
   );
 }
 

@@ -3,6 +3,7 @@ import { wrap } from '../core/errors.js';
 import { killContainer } from './container-kill.js';
 import type { RuntimeContext } from './context.js';
 import type { Sandbox } from './objects.js';
+import { podInitCgroup } from './sandbox-plan.js';
 
 /** Idempotent; an unknown sandbox is a stopped one, as CRI demands. */
 export async function stopSandbox(context: RuntimeContext, id: string): Promise<void> {
@@ -23,10 +24,14 @@ export async function stopLocked(context: RuntimeContext, sandbox: Sandbox): Pro
     sandbox.update({ record: stopping });
   }
   try {
+    if (sandbox.record.namespaces.pid === 'pod') {
+      await context.cgroups.kill(podInitCgroup(sandbox.record));
+      await context.cgroups.remove(podInitCgroup(sandbox.record));
+    }
     await context.network.detach(id);
     await context.namespaces.unpin(id);
   } catch (error) {
-    throw wrap(error, `pod sandbox ${id}: cannot give back its network`);
+    throw wrap(error, `pod sandbox ${id}: cannot give back its namespaces and network`);
   }
   const stopped = { ...sandbox.record, phase: 'stopped' as const };
   await context.store.saveSandbox(stopped);

@@ -34,6 +34,7 @@ export class FakeNode {
   readonly openFds = new Set<number>();
   readonly cgroups = new Set<string>();
   readonly shims = new Map<string, FakeShim>();
+  readonly podInits = new Map<string, { ended: Promise<void>; end: () => void }>();
   readonly images = new Map<string, ImageRecord>();
   readonly files = new Map<string, string>();
   readonly calls: string[] = [];
@@ -88,6 +89,7 @@ export class FakeNode {
       ...[...this.runDirectories].map((id) => `run directory ${id}`),
       ...[...this.openFds].map((fd) => `descriptor ${fd}`),
       ...[...this.cgroups].filter((path) => /[0-9a-f]{64}/.test(path)),
+      ...[...this.podInits.keys()].map((path) => `pod init ${path}`),
       ...[...this.shims]
         .filter(([, s]) => s.exit === undefined && s.state !== 'killed')
         .map(([id]) => `shim ${id}`),
@@ -157,7 +159,15 @@ export class FakeNode {
 
   #ports(): Pick<
     RuntimeContext,
-    'store' | 'folders' | 'namespaces' | 'network' | 'rootfs' | 'images' | 'engine' | 'cgroups'
+    | 'store'
+    | 'folders'
+    | 'namespaces'
+    | 'podInit'
+    | 'network'
+    | 'rootfs'
+    | 'images'
+    | 'engine'
+    | 'cgroups'
   > {
     const call = <T>(name: string, work: () => T): Promise<T> => this.#call(name, work);
     return {
@@ -220,6 +230,17 @@ export class FakeNode {
             this.pinned.delete(id);
           }),
         list: () => Promise.resolve([...this.pinned.keys()] as SandboxId[]),
+      },
+      podInit: {
+        start: (id, cgroup) =>
+          call('podInit.start', () => {
+            let end: () => void = () => undefined;
+            const ended = new Promise<void>((resolve) => (end = resolve));
+            this.podInits.set(cgroup, { ended, end });
+            this.pinned.set(id, (this.pinned.get(id) ?? new Set()).add('pid'));
+          }),
+        isAlive: (cgroup) => Promise.resolve(this.podInits.has(cgroup)),
+        ended: (cgroup) => this.podInits.get(cgroup)?.ended ?? Promise.resolve(),
       },
       network: {
         status: () => Promise.resolve({ ready: true, reason: '', message: '' }),
@@ -312,6 +333,8 @@ export class FakeNode {
           }),
         kill: (path) =>
           call('cgroups.kill', () => {
+            this.podInits.get(path)?.end();
+            this.podInits.delete(path);
             const id = path.slice(path.lastIndexOf('/') + 1);
             const shim = this.shims.get(id);
             if (shim && shim.exit === undefined && shim.state !== 'killed') this.exit(id, 137, 9);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainerState } from '../../../src/cri/gen/container.js';
 import { SecurityProfile_ProfileType } from '../../../src/cri/gen/security.js';
+import { NamespaceMode } from '../../../src/cri/gen/namespace.js';
 import { PodSandboxState } from '../../../src/cri/gen/sandbox.js';
 import { TestAgent } from '../../support/agent.js';
 import { containerRequest, IMAGE, podRequest, shell } from '../../support/cri-requests.js';
@@ -297,6 +298,35 @@ describe('a pod through CRI', function () {
     await agent.client.image.removeImage({ image });
     assert.equal((await agent.client.image.listImages({ filter: undefined })).images.length, 0);
     assert.equal((await pull()).imageRef, found.id);
+  });
+
+  it('shares one PID namespace in a pod that asks for it, with an init that owns nothing', async () => {
+    const linux = {
+      securityContext: { namespaceOptions: { network: NamespaceMode.POD, pid: NamespaceMode.POD } },
+    };
+    const pod = await run('shared', { linux });
+    const server = await create(pod, 'server', 'sleep 1000', { linux });
+    await start(server);
+    const client = await create(pod, 'client', 'sleep 1000', { linux });
+    await start(client);
+    const seen = (await exec(client, '/bin/ps', '-o', 'pid,args')).stdout.toString();
+    assert.match(seen, /^ +1 pvecri-pause$/m);
+    assert.equal(seen.match(/sleep 1000/g)?.length, 2);
+    // Not even root of a container reaches the host through it.
+    const reach = await exec(
+      client,
+      '/bin/sh',
+      '-c',
+      'ls /proc/1/root/ 2>&1; ls -l /proc/1/exe 2>&1',
+    );
+    assert.match(reach.stdout.toString(), /Permission denied[^]*Permission denied/);
+    // An orphan is reaped, not left as a zombie.
+    await exec(client, '/bin/sh', '-c', '(true & exec sleep 0.1) & exit 0');
+    await sleep(500);
+    assert.doesNotMatch((await exec(client, '/bin/ps')).stdout.toString(), / Z /);
+    await agent.client.runtime.stopPodSandbox({ podSandboxId: pod });
+    assert.equal((await ended(server)).exitCode, 137);
+    await remove(pod);
   });
 
   it('opens a rotated log anew, and answers an error for one that cannot be', async () => {

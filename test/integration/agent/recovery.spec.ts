@@ -5,9 +5,11 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainerState } from '../../../src/cri/gen/container.js';
+import { NamespaceMode } from '../../../src/cri/gen/namespace.js';
 import { PodSandboxState } from '../../../src/cri/gen/sandbox.js';
 import { TestAgent } from '../../support/agent.js';
 import { containerRequest, podRequest, shell } from '../../support/cri-requests.js';
+import { isAlive, processesWith, until as untilTrue } from '../../support/processes.js';
 
 describe('recovery of a real agent', function () {
   this.timeout(120_000);
@@ -136,6 +138,51 @@ describe('recovery of a real agent', function () {
     const after = await status(b);
     assert.deepEqual([after.exitCode, after.reason], [255, 'ContainerStatusUnknown']);
     for (const pid of [aPid, bPid]) assert.throws(() => process.kill(pid, 0), /ESRCH/);
+    await agent.client.runtime.removePodSandbox({ podSandboxId: pod });
+  });
+
+  it('finds the init of a shared PID namespace, and a pod without it not ready', async () => {
+    const namespaceOptions = { network: NamespaceMode.NODE, pid: NamespaceMode.POD };
+    const linux = { securityContext: { namespaceOptions } };
+    const request = podRequest(agent, 'shared', { linux });
+    const { podSandboxId } = await agent.client.runtime.runPodSandbox(request);
+    const init = Number(
+      execFileSync('pgrep', ['-n', '-x', 'pvecri-pause'], { encoding: 'utf8' }).trim(),
+    );
+    const state = async () =>
+      (await agent.client.runtime.podSandboxStatus({ podSandboxId, verbose: false })).status?.state;
+    await killAndStart();
+    assert.equal(await state(), PodSandboxState.SANDBOX_READY);
+    process.kill(init, 'SIGKILL');
+    for (let i = 0; (await state()) === PodSandboxState.SANDBOX_READY; i++) {
+      assert.ok(i < 250);
+      await sleep(20);
+    }
+    await killAndStart();
+    assert.equal(await state(), PodSandboxState.SANDBOX_NOTREADY);
+    await agent.client.runtime.removePodSandbox({ podSandboxId });
+  });
+
+  it('ends what lost its shim and has no death signal any more', async () => {
+    const pod = await run('p');
+    // A change of user clears it, as in images that start by gosu or su-exec.
+    const script = 'exec su -s /bin/sh app -c "echo up; exec sleep 1000"';
+    const [a, b] = [await create(pod, 'a', script), await create(pod, 'b', script)];
+    for (const id of [a, b]) await start(id);
+    const [aPid, bPid] = [(await status(a)).pid, (await status(b)).pid];
+    for (const log of ['a.log', 'b.log']) await untilTrue(() => agent.readLog(log).includes('up'));
+    process.kill(shimOf(a), 'SIGKILL');
+    await until(a, ContainerState.CONTAINER_EXITED);
+    await untilTrue(() => !isAlive(aPid));
+    await killAndStart(async () => {
+      process.kill(shimOf(b), 'SIGKILL');
+      await untilTrue(() => processesWith(`pvecri-shim\0${b}`).length === 0);
+      await sleep(100);
+      assert.ok(isAlive(bPid), 'it would have proved nothing');
+    });
+    const after = await status(b);
+    assert.deepEqual([after.exitCode, after.reason], [255, 'ContainerStatusUnknown']);
+    await untilTrue(() => !isAlive(bPid));
     await agent.client.runtime.removePodSandbox({ podSandboxId: pod });
   });
 

@@ -60,6 +60,31 @@ describe('buildLxcConfig', () => {
     assert.equal(inherited.get('lxc.apparmor.profile'), 'unchanged');
   });
 
+  it('has these keys and no other: what liblxc is not told it cannot get wrong', () => {
+    const keys = [...parse(buildLxcConfig(base, { appArmor: true })).keys()].sort();
+    assert.deepEqual(keys, [
+      'lxc.apparmor.profile',
+      'lxc.autodev',
+      'lxc.cgroup.dir.container',
+      'lxc.cgroup.dir.monitor',
+      'lxc.cgroup.dir.monitor.pivot',
+      'lxc.cgroup.relative',
+      'lxc.console.path',
+      'lxc.hook.post-stop',
+      'lxc.monitor.signal.pdeath',
+      'lxc.mount.auto',
+      'lxc.namespace.clone',
+      'lxc.namespace.share.ipc',
+      'lxc.namespace.share.net',
+      'lxc.namespace.share.uts',
+      'lxc.pty.max',
+      'lxc.rootfs.managed',
+      'lxc.rootfs.mount',
+      'lxc.rootfs.path',
+      'lxc.tty.max',
+    ]);
+  });
+
   it('names the places that the native side uses', () => {
     const monitor = readFileSync('native/shim/monitor.cc', 'utf8');
     assert.match(monitor, new RegExp(`kRootfs\\[\\] = "${ROOTFS_SPOT}"`));

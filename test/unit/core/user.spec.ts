@@ -50,6 +50,7 @@ describe('resolveUser', () => {
   });
 
   for (const user of [
+    '2147483648',
     '4294967296',
     '4294967295',
     '-1',

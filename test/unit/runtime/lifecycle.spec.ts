@@ -120,6 +120,31 @@ describe('lifecycle verbs', () => {
     await assert.rejects(startContainer(context, id), kind('failed-precondition', /has exited/));
   });
 
+  it('joins no PID namespace of a target that ended meanwhile', async () => {
+    const pod = await runSandbox(context, sandboxRequest());
+    const target = await createContainer(context, containerRequest(pod));
+    await startContainer(context, target);
+    const request = (name: string) =>
+      containerRequest(pod, {
+        metadata: { name, attempt: 0 },
+        pid: 'target',
+        targetId: target,
+      });
+    const guest = await createContainer(context, request('guest'));
+    assert.equal(context.objects.container(guest).life.state, 'created');
+    node.beforeCall = (name) => {
+      if (name === 'engine.create') node.exit(target, 0);
+    };
+    await assert.rejects(
+      createContainer(context, request('late')),
+      kind('failed-precondition', /late: target_id .* ended while/),
+    );
+    node.beforeCall = () => undefined;
+    assert.equal(context.objects.containersOf(context.objects.sandbox(pod).id).length, 2);
+    await removeSandbox(context, pod);
+    assert.deepEqual(node.left(), []);
+  });
+
   it('stops by signal first, then by the cgroup', async () => {
     const pod = await runSandbox(context, sandboxRequest());
     const id = await createContainer(context, containerRequest(pod, { stopSignal: 12 }));
@@ -213,10 +238,10 @@ describe('lifecycle verbs', () => {
       /sysctl net.ipv4.x/,
     ],
     [
-      'shared PID namespace',
-      { namespaces: { network: 'pod', pid: 'pod', ipc: 'pod', targetId: '' } },
-      'unimplemented',
-      /shareProcessNamespace/,
+      'the PID namespace of a target',
+      { namespaces: { network: 'pod', pid: 'target', ipc: 'pod', targetId: 'x' } },
+      'invalid-argument',
+      /TARGET is for containers/,
     ],
   ];
   for (const [what, change, expected, text] of badSandboxes) {
@@ -329,6 +354,37 @@ describe('lifecycle verbs', () => {
     node.ips = [];
     await assert.rejects(runSandbox(context, sandboxRequest()), /no address/);
     assert.deepEqual(node.left(), []);
+  });
+
+  it('runs an init for a shared PID namespace, and is not ready once that has ended', async () => {
+    const namespaces = { network: 'pod', pid: 'pod', ipc: 'pod', targetId: '' } as const;
+    const pod = await runSandbox(context, sandboxRequest({ namespaces }));
+    const id = await createContainer(context, containerRequest(pod, { pid: null }));
+    assert.equal(node.shims.get(id)?.spec.namespaces.pid, `/run/ns/${pod}/pid`);
+    const own = await createContainer(
+      context,
+      containerRequest(pod, { pid: 'container', metadata: { name: 'own', attempt: 0 } }),
+    );
+    assert.equal(node.shims.get(own)?.spec.namespaces.pid, 'new');
+    for (const init of node.podInits.values()) init.end();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    assert.equal(context.objects.sandbox(pod).ready, false);
+    await removeSandbox(context, pod);
+    assert.deepEqual(node.left(), []);
+    node.failures.set('podInit.start', new Error('boom'));
+    await assert.rejects(
+      runSandbox(context, sandboxRequest({ namespaces })),
+      /start its init.*boom/,
+    );
+    assert.deepEqual(node.left(), []);
+  });
+
+  it('refuses a shared PID namespace where the pod has none', async () => {
+    const pod = await runSandbox(context, sandboxRequest());
+    await assert.rejects(
+      createContainer(context, containerRequest(pod, { pid: 'pod' })),
+      kind('invalid-argument', /without a shared PID namespace/),
+    );
   });
 
   it('ends a container whose shim was killed, with an unknown exit', async () => {

@@ -105,6 +105,7 @@ describe('recovery', () => {
           c,
           sandboxRequest({
             hostname: 'second',
+            namespaces: { network: 'pod', pid: 'pod', ipc: 'pod', targetId: '' },
             metadata: { name: 'second', uid: 'u', namespace: 'n', attempt: 0 },
           }),
         ),
@@ -131,7 +132,8 @@ describe('recovery', () => {
       for (let killAt = 1; ; killAt++) {
         const node = nodeWithImage();
         const context = node.context();
-        const pod = await runSandbox(context, sandboxRequest());
+        const namespaces = { network: 'pod', pid: 'pod', ipc: 'pod', targetId: '' } as const;
+        const pod = await runSandbox(context, sandboxRequest({ namespaces }));
         const created = await createContainer(context, containerRequest(pod));
         const running = await createContainer(
           context,
