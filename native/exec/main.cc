@@ -122,8 +122,11 @@ void RemoveCgroup(const Command& command, const ExecCgroup& cgroup, bool killed)
 
 [[noreturn]] void RunChild(const Command& command, int errors) {
   Failure failure;
+  // Only here: where cgroup2 is mounted with nsdelegate, as systemd does, clone3 and the move of
+  // leftovers work on cgroups below the caller's own namespace alone.
+  if (::setns(kInitPidfd, CLONE_NEWCGROUP) != 0) failure.Set("setns", "cgroup");
   UniqueFd null;
-  if (command.null_stdin) {
+  if (failure.error == 0 && command.null_stdin) {
     null = OpenNullDevice();
     if (!null || ::dup2(null.get(), 0) < 0) failure.Set("stdin", "/dev/null");
   }
@@ -154,7 +157,7 @@ int WaitForEnd(pid_t child, int pidfd, const ExecCgroup& cgroup, bool* killed) {
 
 bool EnterContainer(Failure* failure) {
   constexpr int kNamespaces =
-      CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+      CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
   if (::setns(kInitPidfd, kNamespaces) != 0) return failure->Set("setns", "container");
   return true;
 }
