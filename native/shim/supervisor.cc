@@ -313,7 +313,8 @@ void Supervisor::Status(Connection* connection) {
   bool running = phase_ == Phase::kRunning;
   Writer answer;
   answer.Number(Tag::kState, static_cast<uint64_t>(running ? State::kRunning : State::kCreated));
-  answer.Number(Tag::kPid, static_cast<uint64_t>(init_pid_));
+  // 0 once it has ended: the number may be another process' by now.
+  answer.Number(Tag::kPid, init_ ? static_cast<uint64_t>(init_pid_) : 0);
   answer.Number(Tag::kStartedAt, started_at_);
   answer.Number(Tag::kShimPid, static_cast<uint64_t>(::getpid()));
   answer.Number(Tag::kLostBytes, log_.lost_bytes());
@@ -392,6 +393,10 @@ void Supervisor::DecodeResult(ExitRecord* record) {
     record->message = "the monitor was killed, and the container with it";
   } else if ((result.error_num & 0x7f) == 0x7f) {
     record->signal = result.error_num >> 8;
+  } else if ((result.error_num & 0x7f) != 0) {
+    // Not a status: what liblxc puts there before a start, and leaves when its main loop fails.
+    record->signal = SIGKILL;
+    record->message = "liblxc failed, and the container was killed";
   } else {
     record->exit_code = result.error_num >> 8 & 0xff;
   }

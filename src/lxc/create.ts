@@ -1,13 +1,13 @@
 /** Creation of one container: spawn of its shim, and what the shim says when the held init stands. */
 import { closeSync, constants, openSync, readFileSync } from 'node:fs';
-import { readFile, rmdir, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import { buildLxcConfig } from '../core/lxc-config.js';
 import type { ContainerSpec } from '../core/model.js';
 import { encodeShimSpec, failureOf, Message } from '../core/shim-spec.js';
 import type { ProcessSpawner, SpawnedProcess } from '../native/process.js';
+import { removeLeaf } from './leaf-cgroup.js';
 import { nativeError } from './native-failure.js';
 import type { NativePrograms } from './native-programs.js';
 import { PipeReader } from './pipe-reader.js';
@@ -135,16 +135,6 @@ async function lastError(runDirectory: string): Promise<string> {
 
 /** A shim that was killed could not clean up; a stale leaf would fail the next start. */
 async function removeLeaves(cgroupRoot: string, spec: ContainerSpec): Promise<void> {
-  for (const path of [`${spec.cgroup.outer}/lxc`, spec.cgroup.monitor]) {
-    for (let attempt = 0; attempt < 40; attempt += 1) {
-      try {
-        await rmdir(join(cgroupRoot, path));
-      } catch (error) {
-        if (hasCode(error, 'ENOENT')) break;
-        // What died with the shim takes a moment to be gone.
-        if (!hasCode(error, 'EBUSY')) throw error;
-        await sleep(25);
-      }
-    }
-  }
+  for (const path of [`${spec.cgroup.outer}/lxc`, spec.cgroup.monitor])
+    await removeLeaf(join(cgroupRoot, path));
 }

@@ -203,16 +203,17 @@ export class LxcEngine implements ContainerEngine {
 
   async #openInit(shim: ShimConnection, notRunning: RuntimeError): Promise<number> {
     const status = await shim.request(OPERATION.status);
-    if (status.number(TAG.state) !== STATE.running) throw notRunning;
+    const pid = status.number(TAG.pid);
+    if (status.number(TAG.state) !== STATE.running || pid === 0) throw notRunning;
     let pidfd;
     try {
-      pidfd = this.#spawner.addon.pidfdOpen(status.number(TAG.pid));
+      pidfd = this.#spawner.addon.pidfdOpen(pid);
     } catch (error) {
       throw hasCode(error, 'ESRCH') ? notRunning : error;
     }
     try {
-      // The shim still answers, so its init was still there: the pidfd is not of a successor.
-      await shim.request(OPERATION.status);
+      // The shim has not seen its init end, so that is what the pidfd is of, not a successor.
+      if ((await shim.request(OPERATION.status)).number(TAG.pid) !== pid) throw notRunning;
       return pidfd;
     } catch (error) {
       closeSync(pidfd);

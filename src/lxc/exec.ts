@@ -1,11 +1,13 @@
 /** One command in a running container, by way of pvecri-exec. */
 import { randomBytes } from 'node:crypto';
 import { closeSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RuntimeError, wrap } from '../core/errors.js';
 import type { ExecRequest, ExecResult } from '../core/ports.js';
 import { encodeExecSpec, failureOf, Message, TAG } from '../core/shim-spec.js';
 import type { ProcessSpawner } from '../native/process.js';
+import { killLeaf, removeLeaf } from './leaf-cgroup.js';
 import { nativeError } from './native-failure.js';
 import type { NativePrograms } from './native-programs.js';
 import { PipeReader } from './pipe-reader.js';
@@ -43,8 +45,15 @@ export async function execInContainer(
     const report = new Message(result.content());
     const failure = failureOf(report);
     if (failure !== undefined) throw nativeError(subject, failure);
-    if (!report.has(TAG.waitStatus))
-      throw new RuntimeError('internal', `${subject}: the exec helper died`);
+    if (!report.has(TAG.waitStatus)) {
+      // Its death signal ended the command's first process alone.
+      await killLeaf(helper.cgroup);
+      await removeLeaf(helper.cgroup);
+      throw new RuntimeError(
+        'internal',
+        `${subject}: the exec helper was killed, and the command with it`,
+      );
+    }
     await Promise.race([
       Promise.all([stdout.ended, stderr.ended]),
       sleep(DRAIN_MS, undefined, { ref: false }),
@@ -65,6 +74,8 @@ interface Helper {
   stdout: PipeReader;
   stderr: PipeReader;
   result: PipeReader;
+  /** The command's own cgroup, which the helper makes and removes. */
+  cgroup: string;
   /** Hangs up the control pipe: ends the command when it still runs. Idempotent. */
   kill: () => void;
 }
@@ -79,13 +90,14 @@ function spawnHelper(context: ExecContext, request: ExecRequest, initPidfd: numb
     closing.push(ends.write);
     return ends;
   };
+  const name = `exec-${randomBytes(8).toString('hex')}`;
   try {
     const spec = addon.memfd(
       'pvecri-exec-spec',
       encodeExecSpec({
         cgroupRoot: context.cgroupRoot,
         cgroup: request.cgroup,
-        name: `exec-${randomBytes(8).toString('hex')}`,
+        name,
         // Its stdio are pipes, whatever the container has.
         process: { ...request.process, tty: false },
       }),
@@ -116,6 +128,7 @@ function spawnHelper(context: ExecContext, request: ExecRequest, initPidfd: numb
       stdout: new PipeReader(stdout.read, request.maxOutputBytes),
       stderr: new PipeReader(stderr.read, request.maxOutputBytes),
       result: new PipeReader(result.read, MAX_REPORT),
+      cgroup: join(context.cgroupRoot, request.cgroup, name),
       kill,
     };
   } catch (error) {

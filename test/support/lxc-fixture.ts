@@ -164,6 +164,11 @@ export class LxcFixture {
     return existsSync(CGROUP_ROOT + spec.cgroup.monitor) ? [...below, 'monitor'] : below;
   }
 
+  /** Where a container's outer cgroup is. */
+  cgroupFolder(spec: ContainerSpec): string {
+    return CGROUP_ROOT + spec.cgroup.outer;
+  }
+
   /** Ends every container, waits for the shims and removes the folders. */
   async close(): Promise<void> {
     for (const spec of this.specs) {

@@ -116,6 +116,18 @@ describe('exec', () => {
     await until(() => processesWith('sleep\x004324').length === 0);
   });
 
+  it('kills the whole tree when the helper is killed', async () => {
+    const running = sh('setsid sleep 4328 & sleep 4329');
+    const refused = assert.rejects(running, isA('internal', /exec helper was killed/));
+    await until(() => processesWith('sleep\x00432').length === 2);
+    const helpers = processesWith(`pvecri-exec\0${spec.id}\0`);
+    assert.equal(helpers.length, 1);
+    process.kill(helpers[0] ?? 0, 'SIGKILL');
+    await refused;
+    assert.deepEqual(processesWith('sleep\x00432').filter(isAlive), []);
+    assert.equal((await sh('echo alive')).exitCode, 0);
+  });
+
   it('ends when it is cancelled', async () => {
     const controller = new AbortController();
     const running = sh('sleep 4325', { signal: controller.signal });
@@ -151,6 +163,16 @@ describe('exec', () => {
     assert.equal(text(result.stdout), 'done\n');
     assert.ok(Date.now() - start < 5000);
     for (const pid of processesWith('sleep\x004327')) process.kill(pid, 'SIGKILL');
+  });
+
+  it('tells a command that ends with 126 or 127 from one that cannot run', async () => {
+    for (const code of [126, 127]) assert.equal((await sh(`exit ${code}`)).exitCode, code);
+  });
+
+  it('has exactly the environment it was given', async () => {
+    const env = ['A=1', 'C=line\nbreak'];
+    const result = await fixture.exec(spec, ['/bin/cat', '/proc/self/environ'], {}, { env });
+    assert.deepEqual(text(result.stdout).split('\0').slice(0, -1), env);
   });
 
   it('runs many at once', async () => {

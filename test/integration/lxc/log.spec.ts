@@ -4,7 +4,7 @@ import { existsSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path';
 import { RuntimeError } from '../../../src/core/errors.js';
 import { LxcFixture } from '../../support/lxc-fixture.js';
-import { until } from '../../support/processes.js';
+import { processesWith, until } from '../../support/processes.js';
 
 describe('container log', () => {
   let fixture: LxcFixture;
@@ -118,6 +118,8 @@ describe('container log', () => {
       const lines = readFileSync(spec.logPath, 'utf8').split('\n');
       assert.match(lines[0] ?? '', / stdout F 1$/);
     } finally {
+      // The shim has the log open up to its very end.
+      await until(() => processesWith(`pvecri-shim\0${spec.id}\0`).length === 0);
       execFileSync('umount', ['/dev/shm/pvecri-test-full']);
       rmSync('/dev/shm/pvecri-test-full', { recursive: true });
     }
