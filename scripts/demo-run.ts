@@ -70,8 +70,8 @@ async function demonstrate(isKept: boolean): Promise<void> {
     await endPod(folder);
   } catch (error) {
     hasFailed = true;
-    // Ctrl-C also went to the program that ran for us; our own signal is told after a turn of the loop.
-    await sleep(0);
+    // Ctrl-C also went to the program that failed; our own signal is told after a turn of the loop.
+    await sleep(1);
     if (interruption === undefined) {
       console.error(`\ndemo: ${error instanceof Error ? error.message : String(error)}`);
       showAgentLog(folder);
@@ -352,6 +352,9 @@ async function until<T>(failure: string, attempt: () => T | undefined | false): 
 }
 
 async function time<T>(name: string, work: () => T | Promise<T>): Promise<T> {
+  // Programs are waited for without a turn of the event loop, and signals are told in one.
+  await sleep(1);
+  if (interruption !== undefined && !isEnding) throw new Error('interrupted');
   const start = performance.now();
   const result = await work();
   steps.push({ name, startMs: start - origin, durationMs: performance.now() - start });
@@ -360,6 +363,10 @@ async function time<T>(name: string, work: () => T | Promise<T>): Promise<T> {
 
 function showTimeline(): void {
   title('How long it took');
+  const before = performance.now();
+  execFileSync(process.execPath, [COMMAND, '--version']);
+  const startUp = (performance.now() - before).toFixed(0);
+  say(`in each call of pvecri, Node.js takes some ${startUp} ms to start; the agent does so once`);
   const end = Math.max(...steps.map(({ startMs, durationMs }) => startMs + durationMs));
   const nameWidth = Math.max(...steps.map(({ name }) => name.length));
   for (const { name, startMs, durationMs } of steps) {

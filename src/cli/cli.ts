@@ -69,8 +69,7 @@ async function fail(
       ? usage(error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' '))
       : asFailure(error);
   const { kind, message } = failure;
-  // The session's own streams are closed to writers once the signal is aborted.
-  host.stderr.write(`pvecri: ${printable(message)}\n`);
+  await session.err.line(`pvecri: ${printable(message)}`);
   if (isJson && !host.signal.aborted) {
     await session.out.json({ error: { kind, message } });
   }

@@ -5,18 +5,18 @@ import { styleText } from 'node:util';
 /** What is needed of process.stdout; tests pass a PassThrough. */
 export interface OutputStream extends NodeJS.WritableStream {
   isTTY?: boolean;
-  columns?: number;
+  destroyed?: boolean;
 }
 
 type Style = Parameters<typeof styleText>[0];
 
 export class Output {
   readonly #stream: OutputStream;
-  readonly #signal: AbortSignal;
+  readonly #signal: AbortSignal | undefined;
   readonly #colours: boolean;
 
-  /** Waiting for a slow reader ends with the signal. */
-  constructor(stream: OutputStream, signal: AbortSignal) {
+  /** Nothing more is written once the signal is aborted, and nobody waits for a slow reader then. */
+  constructor(stream: OutputStream, signal?: AbortSignal) {
     this.#stream = stream;
     this.#signal = signal;
     // https://no-color.org: any value that is not empty.
@@ -28,10 +28,11 @@ export class Output {
   }
 
   async write(data: string | Uint8Array): Promise<void> {
-    if (this.#signal.aborted || data.length === 0) return;
-    if (this.#stream.write(data)) return;
-    // Nobody reads on after an abort: what is left in the stream's buffer does not matter then.
-    await once(this.#stream, 'drain', { signal: this.#signal }).catch(() => undefined);
+    if (this.#signal?.aborted === true || this.#stream.destroyed === true) return;
+    if (data.length === 0 || this.#stream.write(data)) return;
+    const options = this.#signal === undefined ? {} : { signal: this.#signal };
+    // It also rejects when the stream breaks: what is left in its buffer does not matter then.
+    await once(this.#stream, 'drain', options).catch(() => undefined);
   }
 
   async line(text = ''): Promise<void> {
@@ -44,6 +45,7 @@ export class Output {
 
   /** Colours and weight on a terminal, plain text everywhere else. */
   styled(style: Style, text: string): string {
-    return this.#colours ? styleText(style, text) : text;
+    // Newer releases of Node.js look at process.stdout themselves, which need not be this stream.
+    return this.#colours ? styleText(style, text, { validateStream: false }) : text;
   }
 }

@@ -36,7 +36,8 @@ export class Session {
     this.#host = host;
     this.signal = host.signal;
     this.out = new Output(host.stdout, host.signal);
-    this.err = new Output(host.stderr, host.signal);
+    // What could not be undone after Ctrl-C must still be told.
+    this.err = new Output(host.stderr);
   }
 
   /** Runs a command's work and keeps its exit code. */

@@ -240,7 +240,7 @@ describe('readManifest', () => {
           assert.doesNotMatch(error.message, /undefined|\[object/);
         }
       }),
-      { numRuns: 300 },
+      { numRuns: 100 },
     );
   });
 
