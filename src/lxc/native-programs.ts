@@ -1,7 +1,7 @@
 /** The native executables the engine starts, each read once into a sealed memory file. */
 import { closeSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { wrap } from '../core/errors.js';
+import { hasCode, wrap } from '../core/errors.js';
 import type { NativeAddon } from '../native/binding.js';
 
 /**
@@ -30,7 +30,10 @@ export class NativePrograms {
       this.#files.set(name, fd);
       return fd;
     } catch (error) {
-      throw wrap(error, `cannot load ${path}`, 'failed-precondition');
+      // Where the sysctl is 2 the kernel makes no executable memory file (memfd_create(2)), and to run
+      // the file on the host instead would hand it to payloads.
+      const advice = hasCode(error, 'EACCES') ? ': set the sysctl vm.memfd_noexec to 0 or 1' : '';
+      throw wrap(error, `cannot load ${path}${advice}`, 'failed-precondition');
     }
   }
 
