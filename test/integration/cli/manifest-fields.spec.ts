@@ -92,7 +92,7 @@ describe('a field of the manifest', () => {
 
   it('hostNetwork, hostPID and hostIPC', async () => {
     const script =
-      'hostname; for kind in net pid ipc; do readlink /proc/self/ns/$kind; done; echo $$';
+      'hostname; for kind in net pid ipc; do readlink /proc/self/ns/$kind; done; echo pid $$$$';
     const lines = (
       await output(script, {}, { hostNetwork: true, hostPID: true, hostIPC: true })
     ).split('\n');
@@ -102,7 +102,14 @@ describe('a field of the manifest', () => {
       readlinkSync('/proc/self/ns/pid'),
       readlinkSync('/proc/self/ns/ipc'),
     ]);
-    assert.notEqual(lines[4], '1');
+    assert.match(lines[4] ?? '', /^pid \d{2,}$/);
+  });
+
+  it('shareProcessNamespace', async () => {
+    // Kubernetes makes one dollar sign of two.
+    const script = 'echo $$$$ $PPID; test -d /proc/1/fd && echo there';
+    assert.match(await output(script), /^1 0\n/);
+    assert.match(await output(script, {}, { shareProcessNamespace: true }), /^([2-9]|\d\d+) 0\n/);
   });
 
   it('volumes: hostPath, read-only or not, and emptyDir', async () => {
