@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync
 import { join } from 'node:path';
 import { RuntimeError } from '../../../src/core/errors.js';
 import { ContainerState } from '../../../src/cri/gen/container.js';
+import { NamespaceMode } from '../../../src/cri/gen/namespace.js';
 import { TestAgent } from '../../support/agent.js';
 import { containerRequest, IMAGE, podRequest, shell } from '../../support/cri-requests.js';
 
@@ -284,6 +285,17 @@ describe('bad input through CRI', function () {
       () => create('c', { mounts: [{ containerPath: '/m', image: { image: IMAGE } }] }),
       'unimplemented',
       /image volumes/,
+    );
+    const userNamespace = { usernsOptions: { mode: NamespaceMode.POD } };
+    await refused(
+      () =>
+        agent.client.runtime.runPodSandbox(
+          podRequest(agent, 'u', {
+            linux: { securityContext: { namespaceOptions: userNamespace } },
+          }),
+        ),
+      'unimplemented',
+      /user namespaces/,
     );
     await refused(
       () =>

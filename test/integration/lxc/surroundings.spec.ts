@@ -187,6 +187,21 @@ describe('a container in spite of its surroundings', () => {
     }
   });
 
+  it('is told its memory limit in its own cgroup, and recorded as killed for passing it', async function () {
+    const file = (folder: string, name: string): string =>
+      join(fixture.cgroupFolder(spec), folder, name);
+    const spec = fixture.spec('cat /sys/fs/cgroup/memory.max; exec tail /dev/zero');
+    await fixture.create(spec);
+    // On a hybrid host the controller belongs to version 1.
+    if (!existsSync(file('', 'memory.max'))) this.skip();
+    writeFileSync(file('', 'memory.max'), String(16 << 20));
+    if (existsSync(file('', 'memory.swap.max'))) writeFileSync(file('', 'memory.swap.max'), '0');
+    await fixture.engine.start(spec.id, spec.runDirectory);
+    const exit = await fixture.wait(spec);
+    assert.deepEqual([exit.exitCode, exit.oomKilled], [137, true]);
+    assert.deepEqual(fixture.log(spec), [['stdout', 'F', String(16 << 20)]]);
+  });
+
   it('gives away no pid that could be another process', async () => {
     const spec = fixture.spec('exec sleep 100');
     const { pid } = await fixture.run(spec);
