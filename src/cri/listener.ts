@@ -28,6 +28,7 @@ export async function listenUnix(options: ListenerOptions): Promise<Server> {
   });
   if (isPassedBySystemd(options.env)) {
     await listen(server, { fd: LISTEN_FDS_START }, 'the socket passed by systemd');
+    logErrors(server, options.log);
     return server;
   }
   mkdirSync(dirname(options.path), { recursive: true, mode: 0o700 });
@@ -40,7 +41,15 @@ export async function listenUnix(options: ListenerOptions): Promise<Server> {
     process.umask(mask);
   }
   chmodSync(options.path, 0o600);
+  logErrors(server, options.log);
   return server;
+}
+
+/** accept(2) fails while descriptors are scarce; without a handler that would end the agent. */
+function logErrors(server: Server, log: Logger): void {
+  server.on('error', (error) => {
+    log.error({ err: error }, 'cannot accept a connection');
+  });
 }
 
 function isPassedBySystemd(env: ListenerOptions['env']): boolean {

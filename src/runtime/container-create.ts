@@ -55,7 +55,7 @@ async function makeContainer(
   }
   const id = context.host.newId() as ContainerId;
   // Under the sandbox's lock, so that a stop or removal of the pod sees this container or comes first.
-  return context.locks.run(sandbox.id, () =>
+  return context.objects.imageUse.build(image.id, () => context.locks.run(sandbox.id, () =>
     withUndo(
       async (undo) => {
         if (!sandbox.ready) {
@@ -81,7 +81,7 @@ async function makeContainer(
       },
       reportUndo(context, id),
     ),
-  );
+  ));
 }
 
 /** Every side effect of a creation; completes `record` with what only the root filesystem tells. */

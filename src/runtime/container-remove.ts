@@ -1,5 +1,6 @@
 /** RemoveContainer: ends the container if it runs, then removes all that belongs to it. */
 import { wrap } from '../core/errors.js';
+import { allDone } from '../util/all-done.js';
 import { killContainer } from './container-kill.js';
 import type { RuntimeContext } from './context.js';
 import type { Container } from './objects.js';
@@ -19,9 +20,11 @@ export async function removeContainerObject(
     if (context.objects.findContainer(id) !== container) return;
     await killContainer(context, container);
     try {
-      await context.rootfs.remove(id);
-      await context.cgroups.remove(container.record.cgroup.outer);
-      await context.folders.removeContainerRun(id);
+      await allDone([
+        context.rootfs.remove(id),
+        context.cgroups.remove(container.record.cgroup.outer),
+        context.folders.removeContainerRun(id),
+      ]);
       // The record last: until it is gone, a killed agent finds the rest again.
       await context.store.removeContainer(id);
     } catch (error) {

@@ -33,10 +33,11 @@ export class StatsCollector {
 
   /** Usage of the given containers; those that have ended are left out. */
   async collect(containers: readonly Container[]): Promise<ContainerUsage[]> {
-    const running = containers.filter((c) => c.life.state !== 'exited');
     this.#sweep ??= this.#context.cgroups.stats().finally(() => (this.#sweep = undefined));
     const stats = await this.#sweep;
     this.#forgetEnded();
+    // After the sweep: asking for the usage of one that was removed meanwhile would remember it for good.
+    const running = containers.filter((c) => c.life.state !== 'exited');
     const mountpoint = this.#context.rootfs.mountpoint();
     return Promise.all(
       running.map(async (container) => {

@@ -2,6 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { killContainer } from './container-kill.js';
 import type { RuntimeContext } from './context.js';
+import type { Container } from './objects.js';
 
 /**
  * Idempotent; an unknown container is a stopped one. Not under the container's lock while it waits:
@@ -14,16 +15,23 @@ export async function stopContainer(
 ): Promise<void> {
   const container = context.objects.findContainer(id);
   if (!container || container.life.state === 'exited') return;
-  if (container.life.state === 'running' && graceMs > 0) {
-    await context.engine.signal(
-      container.id,
-      context.folders.containerRunDirectory(container.id),
-      container.record.stopSignal,
-    );
+  if (container.life.state === 'running' && graceMs > 0 && (await sendSignal(context, container))) {
     const timer = new AbortController();
     const timeout = delay(graceMs, undefined, { signal: timer.signal }).catch(() => undefined);
     await Promise.race([container.ended, timeout]);
     timer.abort();
   }
   await killContainer(context, container);
+}
+
+/** A shim that does not answer must not keep its container from being killed. */
+async function sendSignal(context: RuntimeContext, container: Container): Promise<boolean> {
+  const { id, record } = container;
+  try {
+    await context.engine.signal(id, context.folders.containerRunDirectory(id), record.stopSignal);
+    return true;
+  } catch (error) {
+    context.log.warn({ container: id, err: error }, 'cannot send the stop signal: killed at once');
+    return false;
+  }
 }

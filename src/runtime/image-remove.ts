@@ -13,5 +13,5 @@ export async function removeImage(context: RuntimeContext, reference: string): P
       `image ${image.id} is used by container ${user.id}: remove the container first`,
     );
   }
-  await context.images.remove(image.id);
+  await context.objects.imageUse.remove(image.id, () => context.images.remove(image.id));
 }

@@ -2,6 +2,7 @@
 import { RuntimeError } from '../core/errors.js';
 import type { ContainerId, SandboxId } from '../core/ids.js';
 import type { ContainerRecord, ExitRecord, SandboxRecord } from '../core/model.js';
+import { ImageUse } from './image-use.js';
 
 /**
  * A container's life, derived from facts and never stored:
@@ -65,6 +66,7 @@ export class Container {
 const never = new Promise<ExitRecord>(() => undefined);
 
 export class Objects {
+  readonly imageUse = new ImageUse();
   readonly #sandboxes = new Map<string, Sandbox>();
   readonly #containers = new Map<string, Container>();
   readonly #bySandbox = new Map<string, Set<Container>>();

@@ -7,6 +7,7 @@
  * - A container's life is what its shim or its exit record says; neither means it is lost.
  * - Side effects without a record (a removal that was cut short, a disk that lost a write) are removed.
  */
+import { RuntimeError } from '../core/errors.js';
 import type { ContainerRecord, SandboxRecord } from '../core/model.js';
 import type { EngineState } from '../core/ports.js';
 import { lostExit, markLost, watchContainer } from './container-watch.js';
@@ -21,9 +22,10 @@ export async function recover(context: RuntimeContext): Promise<void> {
     context.log.error({ path, reason }, 'cannot read a record; it is left as it is');
   }
   await Promise.all(sandboxes.map((record) => recoverSandbox(context, record)));
-  await Promise.all(containers.map((record) => recoverContainer(context, record)));
   // A record that could not be read may own anything: nothing is taken for an orphan then.
-  if (unreadable.length === 0) await removeOrphans(context);
+  const knowsAll = unreadable.length === 0;
+  await Promise.all(containers.map((record) => recoverContainer(context, record, knowsAll)));
+  if (knowsAll) await removeOrphans(context);
   context.log.info(
     { sandboxes: sandboxes.length, containers: containers.length },
     'recovered what was there',
@@ -56,9 +58,21 @@ async function isReady(context: RuntimeContext, record: SandboxRecord): Promise<
   return record.namespaces.pid !== 'pod' || context.podInit.isAlive(podInitCgroup(record));
 }
 
-async function recoverContainer(context: RuntimeContext, record: ContainerRecord): Promise<void> {
+async function recoverContainer(
+  context: RuntimeContext,
+  record: ContainerRecord,
+  knowsAll: boolean,
+): Promise<void> {
   const { id } = record;
-  if (record.phase === 'creating' || !context.objects.findSandbox(record.sandboxId)) {
+  const isOrphan = !context.objects.findSandbox(record.sandboxId);
+  if (isOrphan && !knowsAll && record.phase !== 'creating') {
+    context.log.error(
+      { container: id, sandbox: record.sandboxId },
+      'a container has no readable pod sandbox; it is left as it is',
+    );
+    return;
+  }
+  if (record.phase === 'creating' || isOrphan) {
     await attempt(context, `undo the half-made container ${id}`, async () => {
       await context.cgroups.kill(record.cgroup.outer);
       await context.cgroups.remove(record.cgroup.outer);
@@ -73,12 +87,24 @@ async function recoverContainer(context: RuntimeContext, record: ContainerRecord
     context.objects.addContainer(new Container(record, { state: 'exited', exit }));
     return;
   }
-  const found = await context.engine.inspect(
-    id,
-    context.folders.containerDirectory(id),
-    context.folders.containerRunDirectory(id),
-  );
-  await addRecovered(context, record, found);
+  await addRecovered(context, record, await inspect(context, record));
+}
+
+/** A shim that hangs, or a lack of descriptors, is no proof of an end: the container stays watched. */
+async function inspect(context: RuntimeContext, record: ContainerRecord): Promise<EngineState> {
+  const { id } = record;
+  const { folders } = context;
+  try {
+    return await context.engine.inspect(
+      id,
+      folders.containerDirectory(id),
+      folders.containerRunDirectory(id),
+    );
+  } catch (error) {
+    context.log.error({ container: id, err: error }, 'cannot tell the state of a container');
+    if (error instanceof RuntimeError && error.kind === 'data-loss') return { state: 'lost' };
+    return { state: 'running', pid: 0, startedAt: BigInt(record.createdAt) };
+  }
 }
 
 async function addRecovered(
@@ -95,7 +121,7 @@ async function addRecovered(
     const exit = await markLost(
       context,
       container,
-      rebooted ? 'the node was rebooted' : 'its shim was killed while the agent was down',
+      rebooted ? 'the node was rebooted' : 'its shim left no readable record of its end',
     );
     context.objects.addContainer(new Container(container.record, { state: 'exited', exit }));
     return;

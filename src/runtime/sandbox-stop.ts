@@ -1,6 +1,7 @@
 /** StopPodSandbox: ends what runs in the pod and gives back its network and namespaces. */
 import { wrap } from '../core/errors.js';
-import { killContainer } from './container-kill.js';
+import { allDone } from '../util/all-done.js';
+import { killProcesses, untilRecorded } from './container-kill.js';
 import type { RuntimeContext } from './context.js';
 import type { Sandbox } from './objects.js';
 import { podInitCgroup } from './sandbox-plan.js';
@@ -13,8 +14,14 @@ export async function stopSandbox(context: RuntimeContext, id: string): Promise<
 
 /** The caller holds the sandbox's lock. */
 export async function stopLocked(context: RuntimeContext, sandbox: Sandbox): Promise<void> {
+  const containers = context.objects.containersOf(sandbox.id);
+  await allDone(containers.map((c) => killProcesses(context, c)));
+  // Nothing uses the network any more: it goes while the shims still write down the ends.
+  await allDone([giveBack(context, sandbox), ...containers.map(untilRecorded)]);
+}
+
+async function giveBack(context: RuntimeContext, sandbox: Sandbox): Promise<void> {
   const { id } = sandbox;
-  await Promise.all(context.objects.containersOf(id).map((c) => killContainer(context, c)));
   if (sandbox.record.phase === 'stopped') return;
   // From here the pod is no longer ready, whatever happens to the rest.
   sandbox.update({ ready: false });

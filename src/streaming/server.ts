@@ -38,7 +38,8 @@ export async function listenStreaming(address: string, port: number): Promise<St
 async function listen(server: Server, host: string, port: number): Promise<void> {
   try {
     await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
+      // Stays: accept(2) fails while descriptors are scarce, and must not end the agent.
+      server.on('error', reject);
       server.listen({ host, port, exclusive: true }, resolve);
     });
   } catch (error) {

@@ -1,0 +1,137 @@
+// Verbs and recovery beside shims that hang, records that cannot be read, and calls that cross.
+import assert from 'node:assert/strict';
+import { mock } from 'node:test';
+import { RuntimeError } from '../../../src/core/errors.js';
+import { createContainer } from '../../../src/runtime/container-create.js';
+import { removeContainer } from '../../../src/runtime/container-remove.js';
+import { startContainer } from '../../../src/runtime/container-start.js';
+import { StatsCollector } from '../../../src/runtime/container-stats.js';
+import { stopContainer } from '../../../src/runtime/container-stop.js';
+import type { RuntimeContext } from '../../../src/runtime/context.js';
+import { removeImage } from '../../../src/runtime/image-remove.js';
+import { recover } from '../../../src/runtime/recovery.js';
+import { runSandbox } from '../../../src/runtime/sandbox-run.js';
+import { removeSandbox } from '../../../src/runtime/sandbox-remove.js';
+import { stopSandbox } from '../../../src/runtime/sandbox-stop.js';
+import { FakeNode } from '../../fakes/node.js';
+import { containerRequest, sandboxRequest } from '../../fakes/requests.js';
+
+describe('adversity', () => {
+  let node: FakeNode;
+  let context: RuntimeContext;
+  let pod: string;
+  let id: string;
+
+  beforeEach(async () => {
+    node = new FakeNode();
+    node.addImage('busybox');
+    context = node.context();
+    pod = await runSandbox(context, sandboxRequest());
+    id = await createContainer(context, containerRequest(pod));
+    await startContainer(context, id);
+  });
+
+  afterEach(() => {
+    mock.timers.reset();
+  });
+
+  /** Dead with its processes, but not recorded: what a shim on a hung disk looks like. */
+  const hangShim = () => {
+    const shim = node.shims.get(id);
+    assert.ok(shim);
+    shim.state = 'killed';
+    return shim;
+  };
+  const passTime = async (ms: number) => {
+    // Lets what is under way come to its timer.
+    for (let i = 0; i < 50; i += 1) await Promise.resolve();
+    mock.timers.tick(ms);
+  };
+
+  it('does not wait for ever for a shim that hangs, and gives back the network meanwhile', async () => {
+    mock.timers.enable({ apis: ['setTimeout'] });
+    const shim = hangShim();
+    const stopped = assert.rejects(stopSandbox(context, pod), (error) => {
+      assert.ok(error instanceof RuntimeError && error.kind === 'deadline-exceeded');
+      assert.ok(error.message.includes(id), error.message);
+      return true;
+    });
+    await passTime(30_000);
+    await stopped;
+    assert.deepEqual([...node.attached, ...node.pinned.keys()], []);
+    assert.equal(node.sandboxRecords.get(pod)?.phase, 'stopped');
+    // Once the shim is killed all goes on, and nothing of the first attempt is in the way.
+    shim.end();
+    await removeSandbox(context, pod);
+    assert.deepEqual(node.left(), []);
+  });
+
+  it('kills a container whose shim takes no signal', async () => {
+    node.failures.set('engine.signal', new RuntimeError('deadline-exceeded', 'no answer'));
+    await stopContainer(context, id, 60_000);
+    assert.equal(context.objects.container(id).life.state, 'exited');
+    assert.ok(node.logged.some((line) => line.startsWith('warn: cannot send the stop signal')));
+  });
+
+  it('starts beside a shim that does not answer and an exit record that cannot be read', async () => {
+    const other = await createContainer(
+      context,
+      containerRequest(pod, { metadata: { name: 'other', attempt: 0 } }),
+    );
+    const after = node.context();
+    const inspect = after.engine.inspect.bind(after.engine);
+    after.engine.inspect = (wanted, ...rest) => {
+      if (wanted === id) return Promise.reject(new RuntimeError('data-loss', 'bad record'));
+      if (wanted === other) return Promise.reject(new RuntimeError('deadline-exceeded', 'hangs'));
+      return inspect(wanted, ...rest);
+    };
+    await recover(after);
+    const { life } = after.objects.container(id);
+    assert.equal(life.state === 'exited' && life.exit.exitCode, 255);
+    assert.equal(after.objects.container(other).life.state, 'running');
+    node.exit(other, 4);
+    const exit = await after.objects.container(other).ended;
+    assert.equal(exit.exitCode, 4);
+  });
+
+  it('leaves a container alone whose sandbox record it cannot read', async () => {
+    node.sandboxRecords.delete(pod);
+    const after = node.context();
+    const load = after.store.load.bind(after.store);
+    after.store.load = async () => ({
+      ...(await load()),
+      unreadable: [{ path: `/root/sandboxes/${pod}/sandbox.json`, reason: 'newer' }],
+    });
+    await recover(after);
+    assert.equal(node.shims.get(id)?.state, 'running');
+    assert.ok(node.containerRecords.has(id));
+  });
+
+  it('removes no image that a container is being made of, and makes none of one that goes', async () => {
+    await removeContainer(context, id);
+    const creation = createContainer(context, containerRequest(pod));
+    await assert.rejects(removeImage(context, 'busybox'), /being created/);
+    id = await creation;
+    await removeContainer(context, id);
+
+    const removal = removeImage(context, 'busybox');
+    await assert.rejects(createContainer(context, containerRequest(pod)), /is being removed/);
+    await removal;
+    await removeSandbox(context, pod);
+    assert.deepEqual(node.left(), []);
+  });
+
+  it('asks for no usage of a container that ended during the sweep', async () => {
+    let sweep: () => void = () => undefined;
+    context.cgroups.stats = () =>
+      new Promise((resolve) => {
+        sweep = () => {
+          resolve(new Map());
+        };
+      });
+    const figures = new StatsCollector(context).collect([context.objects.container(id)]);
+    await removeContainer(context, id);
+    sweep();
+    assert.deepEqual(await figures, []);
+  });
+});
