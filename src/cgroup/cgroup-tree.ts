@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import type { CgroupStats, CgroupTree } from '../core/ports.js';
+import type { CgroupSetting } from '../core/resources.js';
 import type { CgroupSweeper, NativeAddon } from '../native/binding.js';
 import { findCgroup2Mount } from './cgroup2-mount.js';
 import { splitCgroupPath } from './cgroup-path.js';
@@ -80,6 +81,23 @@ export class Cgroup2Tree implements CgroupTree {
         );
       }
       throw error;
+    }
+  }
+
+  async configure(path: string, settings: readonly CgroupSetting[]): Promise<void> {
+    const folder = this.#folderBelowRoot(path);
+    for (const { file, value } of settings) {
+      try {
+        await writeFile(join(folder, file), value);
+      } catch (error) {
+        // A file the kernel does not have, a number it does not take: the caller's to mend.
+        const theirs = hasCode(error, 'ENOENT', 'EINVAL', 'ERANGE', 'EACCES', 'EOPNOTSUPP');
+        throw wrap(
+          error,
+          `cannot set ${file} of cgroup ${path} to ${JSON.stringify(value)}`,
+          theirs ? 'invalid-argument' : 'internal',
+        );
+      }
     }
   }
 

@@ -143,6 +143,22 @@ export interface ContainerCgroup {
   shim: string;
 }
 
+/** Limits as CRI words them; 0 and '' stand for "not given", -1 for "no limit". */
+export interface Resources {
+  cpuShares: number;
+  /** Microseconds per period. */
+  cpuQuota: number;
+  cpuPeriod: number;
+  cpusetCpus: string;
+  cpusetMems: string;
+  memoryLimitBytes: number;
+  /** Memory and swap together. */
+  memorySwapLimitBytes: number;
+  hugepages: { pageSize: string; limitBytes: number }[];
+  /** Files of cgroup v2 by name. */
+  unified: Pairs;
+}
+
 /** How a container ended; written by the shim, fsynced and renamed into place. */
 export interface ExitRecord {
   /** Exit code, or 128 + signal. */
@@ -186,6 +202,8 @@ export interface ContainerRecord {
   /** Resolved identity, as ContainerStatus.user reports it. */
   user: { uid: number; gid: number; supplementalGroups: number[] };
   stopSignal: number;
+  /** null when none were asked for. */
+  resources: Resources | null;
   /** What an exec inherits from the container's own process; argv and tty are the exec's. */
   process: Omit<ProcessSpec, 'argv' | 'seccomp' | 'tty'>;
   seccompProfile: 'runtime-default' | 'unconfined';

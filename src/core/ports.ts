@@ -2,6 +2,7 @@
  * What the verbs of runtime/ need from the world. Each port has its real implementation in the
  * adapter named beside it, and a fake in test/fakes for the verbs' unit tests.
  */
+import type { CgroupSetting } from './resources.js';
 import type { ContainerId, ImageId, SandboxId } from './ids.js';
 import type {
   ContainerRecord,
@@ -212,6 +213,8 @@ export interface CgroupTree {
   readonly controllers: ReadonlySet<string>;
   /** Makes a folder and its parents, with all usable controllers enabled down to its parent. */
   make(path: string): Promise<void>;
+  /** Writes files of a folder in order; what the kernel refuses is told with file and value. */
+  configure(path: string, settings: readonly CgroupSetting[]): Promise<void>;
   /** Kills every process below and waits until it is empty. OK when it is not there. */
   kill(path: string): Promise<void>;
   /** Removes a folder with everything below; kills nothing. OK when it is not there. */

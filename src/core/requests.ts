@@ -6,6 +6,7 @@ import type {
   NamespaceModes,
   Pairs,
   PortMapping,
+  Resources,
   SandboxMetadata,
 } from './model.js';
 
@@ -54,6 +55,7 @@ export interface ContainerRequest {
   /** null for what the sandbox has. */
   pid: NamespaceModes['pid'] | null;
   targetId: string;
+  resources: Resources | null;
   oomScoreAdj: number | null;
   /** 0 for the image's or SIGTERM. */
   stopSignal: number;

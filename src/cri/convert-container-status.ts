@@ -5,6 +5,7 @@ import type { CgroupStats } from '../core/ports.js';
 import type { ContainerUsage } from '../runtime/container-stats.js';
 import type { Container } from '../runtime/objects.js';
 import { fromSignal } from './convert-container.js';
+import { fromResources } from './convert-resources.js';
 import { toMap } from './convert-sandbox.js';
 import {
   Container as ContainerMessage,
@@ -68,7 +69,7 @@ export function toContainerStatus(container: Container): ContainerStatus {
     annotations: toMap(record.annotations),
     mounts: record.mounts.map(toMount),
     logPath: record.logPath,
-    resources: undefined,
+    resources: fromResources(record.resources),
     imageId: record.imageId,
     user: {
       linux: {

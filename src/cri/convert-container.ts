@@ -13,6 +13,7 @@ import {
 } from './gen/security.js';
 import { Signal } from './gen/signal.js';
 import { toNamespaces } from './convert-sandbox.js';
+import { toResources } from './convert-resources.js';
 import { unsupported } from './unsupported.js';
 
 export function toContainerRequest({
@@ -57,6 +58,7 @@ export function toContainerRequest({
     readonlyPaths: security?.readonlyPaths ?? [],
     pid: security?.namespaceOptions ? namespaces.pid : null,
     targetId: namespaces.targetId,
+    resources: toResources(config),
     oomScoreAdj: toOomScoreAdj(config),
     stopSignal: toStopSignal(config.stopSignal),
   };

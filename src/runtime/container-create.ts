@@ -1,9 +1,10 @@
 /** CreateContainer: root filesystem, cgroup and shim; the held init stands at the gate at the end. */
 import { RuntimeError, wrap } from '../core/errors.js';
 import type { ContainerId } from '../core/ids.js';
-import type { ContainerRecord, ImageRecord } from '../core/model.js';
+import type { ContainerRecord, ContainerSpec, ImageRecord } from '../core/model.js';
 import type { OwnedFd } from '../core/ports.js';
 import type { ContainerRequest } from '../core/requests.js';
+import { toCgroupSettings, type CgroupSetting } from '../core/resources.js';
 import { resolveUser, type ResolvedUser } from '../core/user.js';
 import { withUndo, type UndoStack } from '../util/undo.js';
 import { adoptOrMake, digestOf } from './adopt.js';
@@ -55,33 +56,35 @@ async function makeContainer(
   }
   const id = context.host.newId() as ContainerId;
   // Under the sandbox's lock, so that a stop or removal of the pod sees this container or comes first.
-  return context.objects.imageUse.build(image.id, () => context.locks.run(sandbox.id, () =>
-    withUndo(
-      async (undo) => {
-        if (!sandbox.ready) {
-          throw new RuntimeError(
-            'failed-precondition',
-            `pod sandbox ${sandbox.id} is not ready: run a new sandbox`,
-          );
-        }
-        const plan = planContainer(context, sandbox, request, image, id);
-        if (request.logPath !== '') {
-          await context.host.requireFolder('log folder', plan.logFolder);
-        }
-        const record: ContainerRecord = { ...plan.record, requestDigest: digest };
-        undo.add('remove the record', () => context.store.removeContainer(id));
-        await context.store.saveContainer(record);
-        await build(context, sandbox, request, image, plan, record, undo);
-        const created: ContainerRecord = { ...record, phase: 'created' };
-        await context.store.saveContainer(created);
-        const container = new Container(created, { state: 'created', pid: 0 });
-        context.objects.addContainer(container);
-        watchContainer(context, container);
-        return id;
-      },
-      reportUndo(context, id),
+  return context.objects.imageUse.build(image.id, () =>
+    context.locks.run(sandbox.id, () =>
+      withUndo(
+        async (undo) => {
+          if (!sandbox.ready) {
+            throw new RuntimeError(
+              'failed-precondition',
+              `pod sandbox ${sandbox.id} is not ready: run a new sandbox`,
+            );
+          }
+          const plan = planContainer(context, sandbox, request, image, id);
+          if (request.logPath !== '') {
+            await context.host.requireFolder('log folder', plan.logFolder);
+          }
+          const record: ContainerRecord = { ...plan.record, requestDigest: digest };
+          undo.add('remove the record', () => context.store.removeContainer(id));
+          await context.store.saveContainer(record);
+          await build(context, sandbox, request, image, plan, record, undo);
+          const created: ContainerRecord = { ...record, phase: 'created' };
+          await context.store.saveContainer(created);
+          const container = new Container(created, { state: 'created', pid: 0 });
+          context.objects.addContainer(container);
+          watchContainer(context, container);
+          return id;
+        },
+        reportUndo(context, id),
+      ),
     ),
-  ));
+  );
 }
 
 /** Every side effect of a creation; completes `record` with what only the root filesystem tells. */
@@ -96,6 +99,7 @@ async function build(
 ): Promise<void> {
   const { id } = record;
   const { outer, shim } = record.cgroup;
+  const limits = planLimits(context, record);
   for (const mount of request.mounts) await context.host.ensureMountSource(mount.source);
   undo.add('remove the root filesystem', () => context.rootfs.remove(id));
   await step('prepare its root filesystem', id, context.rootfs.prepare(id, image));
@@ -104,10 +108,12 @@ async function build(
     await context.cgroups.remove(outer);
   });
   await step('make its cgroup', id, context.cgroups.make(outer));
+  await step('limit its cgroup', id, context.cgroups.configure(outer, limits.before));
   await step('make the cgroup of the shims', id, context.cgroups.make(shim));
   undo.add('remove the folders', () => context.folders.removeContainerRun(id));
   await step('make its folders', id, context.folders.makeContainer(id));
 
+  let spec: ContainerSpec;
   const rootfs = await step('mount its root filesystem', id, context.rootfs.mount(id, image));
   try {
     const user = resolveUser(request.user, image.config.user, {
@@ -115,13 +121,14 @@ async function build(
       group: readUserFile(context, rootfs, '/etc/group'),
     });
     applyUser(record, user);
+    spec = plan.spec(record, sandbox);
   } catch (error) {
     context.host.closeFd(rootfs);
-    throw wrap(error, `container ${id}: cannot resolve its user`);
+    throw wrap(error, `container ${id}: cannot prepare its process`);
   }
-  const spec = plan.spec(record, sandbox);
   // The engine owns the mount's descriptor from here.
   await context.engine.create(spec, rootfs);
+  await step('limit its cgroup', id, context.cgroups.configure(outer, limits.after));
   if (request.pid === 'target') await requireSameTarget(context, request, spec.namespaces.pid);
 }
 
@@ -146,6 +153,27 @@ async function requireSameTarget(
     'failed-precondition',
     `container ${request.metadata.name}: target_id ${id} ended while its PID namespace was being joined`,
   );
+}
+
+/**
+ * The processor's share comes last: liblxc and the held init set up inside the cgroup, and a small
+ * quota would make that take seconds. Limits that cannot be set here are not recorded as set.
+ */
+function planLimits(
+  context: RuntimeContext,
+  record: ContainerRecord,
+): { before: CgroupSetting[]; after: CgroupSetting[] } {
+  if (!record.resources) return { before: [], after: [] };
+  const { settings, missing } = toCgroupSettings(record.resources, context.cgroups.controllers);
+  if (missing.length > 0) {
+    context.log.warn(
+      { container: record.id, missing },
+      'limits of a container are not set: their cgroup v2 controllers are missing here',
+    );
+    record.resources = null;
+  }
+  const isLate = ({ file }: CgroupSetting): boolean => file === 'cpu.max';
+  return { before: settings.filter((each) => !isLate(each)), after: settings.filter(isLate) };
 }
 
 function readUserFile(context: RuntimeContext, rootfs: OwnedFd, path: string): string | null {

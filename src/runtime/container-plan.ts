@@ -112,6 +112,7 @@ export function planContainer(
     },
     user: { uid: 0, gid: 0, supplementalGroups: [] },
     stopSignal: request.stopSignal || parseSignal(image.config.stopSignal) || SIGTERM,
+    resources: request.resources,
     process: {
       env: environment(request, image, sandbox),
       cwd: request.workingDir || image.config.workingDir || '/',

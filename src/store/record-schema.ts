@@ -87,6 +87,19 @@ export const containerRecord: z.ZodType<ContainerRecord> = z.strictObject({
   }),
   user: z.strictObject({ uid: integer, gid: integer, supplementalGroups: z.array(integer) }),
   stopSignal: integer,
+  resources: z
+    .strictObject({
+      cpuShares: z.int(),
+      cpuQuota: z.int(),
+      cpuPeriod: z.int(),
+      cpusetCpus: z.string(),
+      cpusetMems: z.string(),
+      memoryLimitBytes: z.int(),
+      memorySwapLimitBytes: z.int(),
+      hugepages: z.array(z.strictObject({ pageSize: z.string(), limitBytes: z.number().min(0) })),
+      unified: pairs,
+    })
+    .nullable(),
   process: z.strictObject({
     env: z.array(z.string()),
     cwd: z.string(),

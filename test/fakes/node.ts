@@ -36,6 +36,7 @@ export class FakeNode {
   readonly shims = new Map<string, FakeShim>();
   readonly podInits = new Map<string, { ended: Promise<void>; end: () => void }>();
   readonly images = new Map<string, ImageRecord>();
+  readonly settings = new Map<string, string>();
   readonly files = new Map<string, string>();
   readonly calls: string[] = [];
   readonly logged: string[] = [];
@@ -330,6 +331,10 @@ export class FakeNode {
         make: (path) =>
           call('cgroups.make', () => {
             this.cgroups.add(path);
+          }),
+        configure: (path, settings) =>
+          call('cgroups.configure', () => {
+            for (const { file, value } of settings) this.settings.set(`${path}/${file}`, value);
           }),
         kill: (path) =>
           call('cgroups.kill', () => {

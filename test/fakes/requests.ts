@@ -48,6 +48,7 @@ export function containerRequest(
     readonlyPaths: [],
     pid: 'container',
     targetId: '',
+    resources: null,
     oomScoreAdj: null,
     stopSignal: 0,
     ...change,

@@ -18,7 +18,7 @@ import {
 } from './network-namespace.js';
 import { makeTempFolder, removeTempFolder } from './temp.js';
 
-const CGROUP_ROOT = existsSync('/sys/fs/cgroup/cgroup.procs')
+export const CGROUP_ROOT = existsSync('/sys/fs/cgroup/cgroup.procs')
   ? '/sys/fs/cgroup'
   : '/sys/fs/cgroup/unified';
 /** The command as it is installed: `npm run test:integration` bundles it first. */

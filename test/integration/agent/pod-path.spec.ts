@@ -7,7 +7,7 @@ import { ContainerState } from '../../../src/cri/gen/container.js';
 import { SecurityProfile_ProfileType } from '../../../src/cri/gen/security.js';
 import { NamespaceMode } from '../../../src/cri/gen/namespace.js';
 import { PodSandboxState } from '../../../src/cri/gen/sandbox.js';
-import { TestAgent } from '../../support/agent.js';
+import { CGROUP_ROOT, TestAgent } from '../../support/agent.js';
 import { containerRequest, IMAGE, podRequest, shell } from '../../support/cri-requests.js';
 import { inNetworkNamespace } from '../../support/network-namespace.js';
 
@@ -298,6 +298,39 @@ describe('a pod through CRI', function () {
     await agent.client.image.removeImage({ image });
     assert.equal((await agent.client.image.listImages({ filter: undefined })).images.length, 0);
     assert.equal((await pull()).imageRef, found.id);
+  });
+
+  it('sets limits in the container’s cgroup, and tells what it has set', async () => {
+    const controllers = readFileSync(join(CGROUP_ROOT, 'cgroup.controllers'), 'utf8').split(/\s/);
+    const [file, resources] = controllers.includes('memory')
+      ? (['memory.max', { memoryLimitInBytes: 64n << 20n }] as const)
+      : ([
+          'hugetlb.2MB.max',
+          { hugepageLimits: [{ pageSize: '2MB', limit: 64n << 20n }] },
+        ] as const);
+    const pod = await run('limits');
+    const id = await create(pod, 'c', 'sleep 1000', { linux: { resources } });
+    const cgroup = join(CGROUP_ROOT, agent.cgroup, 'pod', pod, id);
+    assert.equal(readFileSync(join(cgroup, file), 'utf8'), `${64 << 20}\n`);
+    assert.deepEqual(
+      { ...(await status(id)).resources?.linux, ...resources },
+      (await status(id)).resources?.linux,
+    );
+    await assert.rejects(
+      create(pod, 'd', 'true', { linux: { resources: { unified: new Map([[file, 'much']]) } } }),
+      { kind: 'invalid-argument', message: new RegExp(`cannot set ${file} .* to "much"`) },
+    );
+    const missing = ['cpu', 'memory'].filter((controller) => !controllers.includes(controller));
+    if (missing.length > 0) {
+      const all = { memoryLimitInBytes: 64n << 20n, cpuShares: 2n };
+      const other = await create(pod, 'e', 'true', { linux: { resources: all } });
+      assert.equal(
+        (await status(other)).resources,
+        undefined,
+        'nothing is claimed that is not set',
+      );
+    }
+    await remove(pod);
   });
 
   it('shares one PID namespace in a pod that asks for it, with an init that owns nothing', async () => {

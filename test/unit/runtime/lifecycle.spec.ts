@@ -356,6 +356,40 @@ describe('lifecycle verbs', () => {
     assert.deepEqual(node.left(), []);
   });
 
+  it('sets the limits that the host can, and records only those it has set', async () => {
+    const resources = {
+      cpuShares: 1024,
+      cpuQuota: 50_000,
+      cpuPeriod: 100_000,
+      cpusetCpus: '',
+      cpusetMems: '',
+      memoryLimitBytes: 1 << 26,
+      memorySwapLimitBytes: 0,
+      hugepages: [],
+      unified: [],
+    };
+    const pod = await runSandbox(context, sandboxRequest());
+    const id = await createContainer(context, containerRequest(pod, { resources }));
+    const { outer } = context.objects.container(id).record.cgroup;
+    assert.equal(node.settings.get(`${outer}/memory.max`), String(1 << 26));
+    assert.equal(node.settings.get(`${outer}/cpu.weight`), '39');
+    assert.equal(node.settings.get(`${outer}/cpu.max`), '50000 100000');
+    assert.ok(
+      node.calls.lastIndexOf('cgroups.configure') > node.calls.indexOf('engine.create'),
+      'the quota comes after the set-up',
+    );
+    assert.deepEqual(context.objects.container(id).record.resources, resources);
+    const more = await createContainer(
+      context,
+      containerRequest(pod, {
+        metadata: { name: 'more', attempt: 0 },
+        resources: { ...resources, cpusetCpus: '0' },
+      }),
+    );
+    assert.equal(context.objects.container(more).record.resources, null);
+    assert.ok(node.logged.some((line) => /warn: limits of a container are not set/.test(line)));
+  });
+
   it('runs an init for a shared PID namespace, and is not ready once that has ended', async () => {
     const namespaces = { network: 'pod', pid: 'pod', ipc: 'pod', targetId: '' } as const;
     const pod = await runSandbox(context, sandboxRequest({ namespaces }));

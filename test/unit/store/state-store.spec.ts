@@ -64,6 +64,17 @@ function container(id: ContainerId): ContainerRecord {
     ],
     cgroup: { outer: '/a', monitor: '/b', pivot: '/c', shim: '/d' },
     user: { uid: 0, gid: 0, supplementalGroups: [] },
+    resources: {
+      cpuShares: 2,
+      cpuQuota: -1,
+      cpuPeriod: 0,
+      cpusetCpus: '0',
+      cpusetMems: '',
+      memoryLimitBytes: 0,
+      memorySwapLimitBytes: 0,
+      hugepages: [{ pageSize: '2MB', limitBytes: 2 ** 63 }],
+      unified: [['memory.high', 'max']],
+    },
     stopSignal: 15,
     process: {
       env: ['A=\u0001\n'],
