@@ -199,12 +199,6 @@ function notesOn(pod: PodManifest): string[] {
       `spec.restartPolicy ${pod.spec.restartPolicy} has no effect: nobody restarts the containers`,
     );
   }
-  pod.spec.containers.forEach(({ resources: { limits } }, index) => {
-    if (limits.cpu === undefined && limits.memory === undefined) return;
-    notes.push(
-      `spec.containers[${index}].resources.limits has no effect yet: the agent sets no limits`,
-    );
-  });
   return notes;
 }
 
