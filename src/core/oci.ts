@@ -9,7 +9,7 @@ import { parseStrictJson } from './strict-json.js';
 export const MAX_MANIFEST_BYTES = 4 << 20;
 export const MAX_CONFIG_BYTES = 8 << 20;
 /** docker's own limit; overlayfs takes more, but no builder makes them. */
-export const MAX_LAYERS = 127;
+const MAX_LAYERS = 127;
 
 const OCI = 'application/vnd.oci.image.';
 const DOCKER = 'application/vnd.docker.';
@@ -132,7 +132,7 @@ function parseImageManifest(document: JsonObject, what: string): Manifest {
 }
 
 /** `urls` and `data` of a descriptor are never used: content comes from where the image comes from. */
-export function parseDescriptor(value: unknown, where: string): Descriptor {
+function parseDescriptor(value: unknown, where: string): Descriptor {
   const object = asObject(value, where);
   const digest = asString(property(object, 'digest'), `${where}.digest`);
   if (!isDigest(digest)) throw refused(`${where}.digest ${quote(digest)} is not a sha256 digest`);

@@ -32,6 +32,7 @@ export interface ContainerRequest {
   sandboxId: string;
   metadata: ContainerMetadata;
   image: string;
+  userSpecifiedImage: string;
   command: string[];
   args: string[];
   workingDir: string;
@@ -68,11 +69,4 @@ export interface UserRequest {
   supplementalGroups: number[];
   /** Strict: only the groups listed; Merge: those of the image's /etc/group as well. */
   policy: 'merge' | 'strict';
-}
-
-/** Labels, state and ids of a List call; all given ones must hold. */
-export interface ListFilter {
-  id: string;
-  sandboxId: string;
-  labels: Pairs;
 }

@@ -1,5 +1,6 @@
 /** The container engine: liblxc containers, each behind a shim that outlives the agent. */
 import { closeSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import type { ContainerId } from '../core/ids.js';
 import type { ContainerSpec, ExitRecord } from '../core/model.js';
@@ -30,6 +31,8 @@ export interface LxcEngineOptions {
 
 /** How long a payload may take from its start to its signal handlers. */
 const SETTLE_MS = 1000;
+/** Between attempts to reach a shim while the agent lacks what a connection needs. */
+const SCARCE_MS = 1000;
 
 /** A held connection: its end is the shim's, and until then the pidfd is of the init it keeps. */
 interface Link {
@@ -108,9 +111,10 @@ export class LxcEngine implements ContainerEngine {
   async waitForExit(id: ContainerId, directory: string, runDirectory: string): Promise<ExitRecord> {
     // A connection may end for other reasons than its shim; only one that can't be made again is proof.
     for (;;) {
-      const link = await this.#link(id, runDirectory);
+      const link = await this.#link(id, runDirectory).catch(whenScarce);
       if (link === undefined) break;
-      await link.connection.closed;
+      if (link === 'scarce') await sleep(SCARCE_MS, undefined, { ref: false });
+      else await link.connection.closed;
     }
     const exit = await readExitRecord(directory);
     if (exit === undefined)
@@ -220,6 +224,12 @@ export class LxcEngine implements ContainerEngine {
       throw error;
     }
   }
+}
+
+/** A lack of descriptors or memory is the agent's own: no reason to give up a container that runs. */
+function whenScarce(error: unknown): 'scarce' {
+  if (hasCode(error, 'EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN')) return 'scarce';
+  throw error;
 }
 
 function isUnavailable(error: unknown): boolean {

@@ -267,7 +267,6 @@ export const podSchema = z.strictObject({
 export type PodManifest = z.infer<typeof podSchema>;
 export type PodSpec = PodManifest['spec'];
 export type ContainerManifest = PodSpec['containers'][number];
-export type VolumeManifest = PodSpec['volumes'][number];
 export type SeccompProfile = z.infer<typeof seccompProfile>;
 export type AppArmorProfile = z.infer<typeof appArmorProfile>;
 
