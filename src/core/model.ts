@@ -190,8 +190,10 @@ export interface ContainerRecord {
   createdAt: string;
   bootId: string;
   metadata: ContainerMetadata;
-  /** The image as the caller named it, and what it resolved to. */
+  /** A name of the image: the caller's, or a tag where the caller gave an id, as the kubelet does. */
   image: string;
+  /** What the pod's author wrote, as the caller tells it; '' when it does not. */
+  userSpecifiedImage: string;
   imageId: ImageId;
   imageRef: string;
   labels: Pairs;

@@ -1,6 +1,6 @@
 /** Containers from the runtime's own types to CRI's list items, status and statistics. */
 import { capabilityName } from '../core/capabilities.js';
-import type { ExitRecord, MountStatus } from '../core/model.js';
+import type { ContainerRecord, ExitRecord, MountStatus } from '../core/model.js';
 import type { CgroupStats } from '../core/ports.js';
 import type { ContainerUsage } from '../runtime/container-stats.js';
 import type { Container } from '../runtime/objects.js';
@@ -39,7 +39,7 @@ export function encodeContainerItem(container: Container): Uint8Array {
     id: record.id,
     podSandboxId: record.sandboxId,
     metadata: record.metadata,
-    image: imageSpec(record.image),
+    image: imageSpec(record),
     imageRef: record.imageRef,
     state: containerState(container),
     createdAt: BigInt(record.createdAt),
@@ -61,7 +61,7 @@ export function toContainerStatus(container: Container): ContainerStatus {
     startedAt,
     finishedAt: exit?.finishedAt ?? 0n,
     exitCode: exit?.exitCode ?? 0,
-    image: imageSpec(record.image),
+    image: imageSpec(record),
     imageRef: record.imageRef,
     reason: exit ? exitReason(exit, record.lost !== null) : '',
     message: exit?.message ?? '',
@@ -169,14 +169,8 @@ function scale(figure: number | undefined, factor: number): number | undefined {
   return figure === undefined ? undefined : figure * factor;
 }
 
-function imageSpec(image: string): ImageSpec {
-  return {
-    image,
-    annotations: new Map(),
-    userSpecifiedImage: image,
-    runtimeHandler: '',
-    imageRef: '',
-  };
+function imageSpec({ image, userSpecifiedImage }: ContainerRecord): ImageSpec {
+  return { image, annotations: new Map(), userSpecifiedImage, runtimeHandler: '', imageRef: '' };
 }
 
 function toMount(mount: MountStatus): Mount {

@@ -34,6 +34,7 @@ export function toContainerRequest({
     sandboxId: podSandboxId,
     metadata: { ...config.metadata },
     image: config.image?.image ?? '',
+    userSpecifiedImage: config.image?.userSpecifiedImage ?? '',
     command: config.command,
     args: config.args,
     workingDir: config.workingDir,

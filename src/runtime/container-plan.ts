@@ -91,7 +91,8 @@ export function planContainer(
     createdAt: String(context.host.now()),
     bootId: context.host.bootId,
     metadata: request.metadata,
-    image: request.image,
+    image: imageName(request, image),
+    userSpecifiedImage: request.userSpecifiedImage,
     imageId: image.id,
     imageRef: image.id,
     labels: request.labels,
@@ -184,6 +185,12 @@ function commandLine(request: ContainerRequest, image: ImageRecord): string[] {
     'invalid-argument',
     `container ${request.metadata.name}: neither the request nor image ${request.image} names a command: set one`,
   );
+}
+
+function imageName(request: ContainerRequest, image: ImageRecord): string {
+  const isId = image.id === request.image || image.id === `sha256:${request.image}`;
+  if (!isId) return request.image;
+  return image.repoTags[0] ?? image.repoDigests[0] ?? request.image;
 }
 
 /** Later entries win: defaults, the image's, the request's. Values may hold any byte but NUL. */

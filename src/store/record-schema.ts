@@ -65,6 +65,7 @@ export const containerRecord: z.ZodType<ContainerRecord> = z.strictObject({
   bootId: z.string(),
   metadata: z.strictObject({ name: z.string(), attempt: integer }),
   image: z.string(),
+  userSpecifiedImage: z.string(),
   imageId: imageId as unknown as z.ZodType<ImageId>,
   imageRef: z.string(),
   labels: pairs,

@@ -27,6 +27,7 @@ export function containerRequest(
     sandboxId,
     metadata: { name: 'main', attempt: 0 },
     image: 'busybox',
+    userSpecifiedImage: '',
     command: [],
     args: [],
     workingDir: '',

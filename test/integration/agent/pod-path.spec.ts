@@ -290,6 +290,12 @@ describe('a pod through CRI', function () {
     const pod = await run('image');
     const id = await create(pod, 'c', 'true');
     assert.equal((await status(id)).imageId, found.id);
+    // The kubelet asks by id, and shows what the pod's author wrote.
+    const byId = await create(pod, 'by-id', 'true', {
+      image: { image: found.id, userSpecifiedImage: 'busybox:1' },
+    });
+    const told = (await status(byId)).image;
+    assert.deepEqual([told?.image, told?.userSpecifiedImage], [IMAGE, 'busybox:1']);
     await assert.rejects(agent.client.image.removeImage({ image }), {
       kind: 'failed-precondition',
     });

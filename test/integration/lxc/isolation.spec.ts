@@ -60,6 +60,20 @@ describe('isolation', () => {
     assert.equal(isAlive(started.pid), false);
   });
 
+  it('lets no sibling look into a held init that has joined its PID namespace', async () => {
+    const target = fixture.spec('exec sleep 100');
+    const { pid } = await fixture.run(target);
+    const namespaces = { network: 'new', ipc: 'new', uts: 'new', pid: `/proc/${pid}/ns/pid` };
+    await fixture.create(fixture.spec('', { namespaces }));
+    const script =
+      'for p in /proc/[0-9]*; do grep -q pvecri-init $p/comm && ' +
+      '{ cat $p/fd/1; echo x >> $p/fd/1; ls $p/root/; ls $p/cwd/; cat $p/environ; }; done 2>&1';
+    const result = await fixture.exec(target, ['/bin/sh', '-c', script]);
+    const lines = Buffer.from(result.stdout).toString().trim().split('\n');
+    assert.equal(lines.length, 5, lines.join());
+    for (const line of lines) assert.match(line, /Permission denied/);
+  });
+
   it('ends, and is not started again, by reboot(2) in its own PID namespace', async () => {
     const spec = fixture.spec('echo run; sleep 0.1; reboot -f; sleep 100', {
       process: { capabilities: ALL_CAPABILITIES },

@@ -187,15 +187,16 @@ describe('a container in spite of its surroundings', () => {
     }
   });
 
-  it('is told its memory limit in its own cgroup, and recorded as killed for passing it', async function () {
-    const file = (folder: string, name: string): string =>
-      join(fixture.cgroupFolder(spec), folder, name);
-    const spec = fixture.spec('cat /sys/fs/cgroup/memory.max; exec tail /dev/zero');
-    await fixture.create(spec);
+  it('is told its memory limit in its own cgroup, and ends as a whole when it passes that', async function () {
     // On a hybrid host the controller belongs to version 1.
-    if (!existsSync(file('', 'memory.max'))) this.skip();
-    writeFileSync(file('', 'memory.max'), String(16 << 20));
-    if (existsSync(file('', 'memory.swap.max'))) writeFileSync(file('', 'memory.swap.max'), '0');
+    const spec = fixture.spec(
+      'cat /sys/fs/cgroup/memory.max; tail /dev/zero; echo went on; exec sleep 100',
+    );
+    await fixture.create(spec);
+    const limit = join(fixture.cgroupFolder(spec), 'memory.max');
+    if (!existsSync(limit)) this.skip();
+    writeFileSync(limit, String(16 << 20));
+    writeFileSync(join(fixture.cgroupFolder(spec), 'memory.oom.group'), '1');
     await fixture.engine.start(spec.id, spec.runDirectory);
     const exit = await fixture.wait(spec);
     assert.deepEqual([exit.exitCode, exit.oomKilled], [137, true]);

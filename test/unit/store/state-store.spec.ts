@@ -47,6 +47,7 @@ function container(id: ContainerId): ContainerRecord {
     createdAt: '1',
     bootId: 'b',
     metadata: { name: 'c', attempt: 2 },
+    userSpecifiedImage: 'busybox',
     image: 'busybox',
     imageId: `sha256:${'0'.repeat(64)}` as ImageId,
     imageRef: 'busybox@sha256:…',
