@@ -70,7 +70,9 @@ bool PrepareCgroup(const ShimSpec& spec, Failure* failure) {
 
 void MirrorLimits(const ShimSpec& spec) {
   UniqueFd outer = OpenCgroup(spec, spec.cgroup_outer);
-  for (const char* name : {"memory.max", "cpu.max"}) {
+  // The OOM killer looks for memory.oom.group no higher than the level whose limit was passed, and
+  // with equal limits that is the leaf.
+  for (const char* name : {"memory.max", "memory.oom.group", "cpu.max"}) {
     char leaf[32], text[64];
     snprintf(leaf, sizeof(leaf), "lxc/%s", name);
     UniqueFd from(::openat(outer.get(), name, O_RDONLY | O_CLOEXEC));
