@@ -40,15 +40,14 @@ export async function execInContainer(
     if (early instanceof RuntimeError) {
       helper.kill();
       await Promise.race([result.ended, sleep(KILL_MS, undefined, { ref: false })]);
+      if (result.content().length === 0) await endCommand(helper);
       throw early;
     }
     const report = new Message(result.content());
     const failure = failureOf(report);
     if (failure !== undefined) throw nativeError(subject, failure);
     if (!report.has(TAG.waitStatus)) {
-      // Its death signal ended the command's first process alone.
-      await killLeaf(helper.cgroup);
-      await removeLeaf(helper.cgroup);
+      await endCommand(helper);
       throw new RuntimeError(
         'internal',
         `${subject}: the exec helper was killed, and the command with it`,
@@ -78,6 +77,12 @@ interface Helper {
   cgroup: string;
   /** Hangs up the control pipe: ends the command when it still runs. Idempotent. */
   kill: () => void;
+}
+
+/** What the helper would have done: its death signal reaches the command's first process alone. */
+async function endCommand(helper: Helper): Promise<void> {
+  await killLeaf(helper.cgroup);
+  await removeLeaf(helper.cgroup);
 }
 
 function spawnHelper(context: ExecContext, request: ExecRequest, initPidfd: number): Helper {

@@ -128,6 +128,21 @@ describe('exec', () => {
     assert.equal((await sh('echo alive')).exitCode, 0);
   });
 
+  it('kills the whole tree at its time limit when the helper hangs', async () => {
+    const running = sh('setsid sleep 4328 & sleep 4329', { timeoutMs: 500 });
+    const refused = assert.rejects(running, isA('deadline-exceeded', /within 500 ms/));
+    await until(() => processesWith('sleep\x00432').length === 2);
+    const [helper] = processesWith(`pvecri-exec\0${spec.id}\0`);
+    process.kill(helper ?? 0, 'SIGSTOP');
+    try {
+      await refused;
+      assert.deepEqual(processesWith('sleep\x00432').filter(isAlive), []);
+    } finally {
+      process.kill(helper ?? 0, 'SIGCONT');
+    }
+    await until(() => processesWith(`pvecri-exec\0${spec.id}\0`).length === 0);
+  });
+
   it('ends when it is cancelled', async () => {
     const controller = new AbortController();
     const running = sh('sleep 4325', { signal: controller.signal });

@@ -196,6 +196,8 @@ describe('a container in spite of its surroundings', () => {
     const limit = join(fixture.cgroupFolder(spec), 'memory.max');
     if (!existsSync(limit)) this.skip();
     writeFileSync(limit, String(16 << 20));
+    const swap = join(fixture.cgroupFolder(spec), 'memory.swap.max');
+    if (existsSync(swap)) writeFileSync(swap, '0');
     writeFileSync(join(fixture.cgroupFolder(spec), 'memory.oom.group'), '1');
     await fixture.engine.start(spec.id, spec.runDirectory);
     const exit = await fixture.wait(spec);
