@@ -6,6 +6,7 @@ import type { OwnedFd } from '../core/ports.js';
 import type { ContainerRequest } from '../core/requests.js';
 import { toCgroupSettings, type CgroupSetting } from '../core/resources.js';
 import { resolveUser, type ResolvedUser } from '../core/user.js';
+import { allDone } from '../util/all-done.js';
 import { withUndo, type UndoStack } from '../util/undo.js';
 import { adoptOrMake, digestOf } from './adopt.js';
 import { planContainer, validateContainer, type ContainerPlan } from './container-plan.js';
@@ -102,17 +103,21 @@ async function build(
   const limits = planLimits(context, record);
   for (const mount of request.mounts) await context.host.ensureMountSource(mount.source);
   undo.add('remove the root filesystem', () => context.rootfs.remove(id));
-  await step('prepare its root filesystem', id, context.rootfs.prepare(id, image));
   undo.add('remove the cgroup', async () => {
     await context.cgroups.kill(outer);
     await context.cgroups.remove(outer);
   });
-  await step('make its cgroup', id, context.cgroups.make(outer));
-  await step('limit its cgroup', id, context.cgroups.configure(outer, limits.before));
-  await step('make the cgroup of the shims', id, context.cgroups.make(shim));
   undo.add('remove the folders', () => context.folders.removeContainerRun(id));
-  await step('make its folders', id, context.folders.makeContainer(id));
-
+  const makeCgroup = async (): Promise<void> => {
+    await context.cgroups.make(outer);
+    await context.cgroups.configure(outer, limits.before);
+  };
+  await allDone([
+    step('prepare its root filesystem', id, context.rootfs.prepare(id, image)),
+    step('make and limit its cgroup', id, makeCgroup()),
+    step('make the cgroup of the shims', id, context.cgroups.make(shim)),
+    step('make its folders', id, context.folders.makeContainer(id)),
+  ]);
   let spec: ContainerSpec;
   const rootfs = await step('mount its root filesystem', id, context.rootfs.mount(id, image));
   try {
