@@ -20,16 +20,16 @@ export async function killProcesses(context: RuntimeContext, container: Containe
 }
 
 /** For a container whose processes are dead. Whoever waits holds a lock, so it cannot be for ever. */
-export async function untilRecorded(container: Container): Promise<void> {
+export async function untilRecorded(container: Container, limitMs = RECORD_MS): Promise<void> {
   const timer = new AbortController();
   try {
-    const late = delay(RECORD_MS, 'late' as const, { signal: timer.signal });
+    const late = delay(limitMs, 'late' as const, { signal: timer.signal });
     if ((await Promise.race([container.ended, late])) !== 'late') return;
   } finally {
     timer.abort();
   }
   throw new RuntimeError(
     'deadline-exceeded',
-    `container ${container.id} is dead, but its shim has not recorded the end within ${RECORD_MS} ms: try again, or kill the shim`,
+    `container ${container.id} is dead, but its shim has not recorded the end within ${limitMs} ms: try again, or kill the shim`,
   );
 }

@@ -17,7 +17,7 @@ export async function stopLocked(context: RuntimeContext, sandbox: Sandbox): Pro
   const containers = context.objects.containersOf(sandbox.id);
   await allDone(containers.map((c) => killProcesses(context, c)));
   // Nothing uses the network any more: it goes while the shims still write down the ends.
-  await allDone([giveBack(context, sandbox), ...containers.map(untilRecorded)]);
+  await allDone([giveBack(context, sandbox), ...containers.map((c) => untilRecorded(c))]);
 }
 
 async function giveBack(context: RuntimeContext, sandbox: Sandbox): Promise<void> {
