@@ -60,6 +60,19 @@ void RemoveChildren(int folder) {
   ::closedir(entries);
 }
 
+void KillAndWait(int folder) {
+  UniqueFd kill(::openat(folder, "cgroup.kill", O_WRONLY | O_CLOEXEC));
+  if (kill) (void)!::write(kill.get(), "1", 1);
+  UniqueFd events(::openat(folder, "cgroup.events", O_RDONLY | O_CLOEXEC));
+  for (int round = 0; round < 20 && ReadKey(folder, "cgroup.events", "populated") == 1; ++round) {
+    char text[128];
+    (void)!::pread(events.get(), text, sizeof(text), 0);
+    // kernfs tells of a change after the last read by POLLPRI.
+    pollfd change = {.fd = events.get(), .events = POLLPRI, .revents = 0};
+    if (ReadKey(folder, "cgroup.events", "populated") == 1) (void)::poll(&change, 1, 50);
+  }
+}
+
 }  // namespace
 
 bool PrepareCgroup(const ShimSpec& spec, Failure* failure) {
@@ -82,19 +95,10 @@ void MirrorLimits(const ShimSpec& spec) {
   }
 }
 
-void KillCgroup(const ShimSpec& spec) {
-  UniqueFd outer = OpenCgroup(spec, spec.cgroup_outer);
-  if (!outer) return;
-  UniqueFd kill(::openat(outer.get(), "cgroup.kill", O_WRONLY | O_CLOEXEC));
-  if (kill) (void)!::write(kill.get(), "1", 1);
-  UniqueFd events(::openat(outer.get(), "cgroup.events", O_RDONLY | O_CLOEXEC));
-  for (int round = 0; round < 20 && ReadKey(outer.get(), "cgroup.events", "populated") == 1;
-       ++round) {
-    char text[128];
-    (void)!::pread(events.get(), text, sizeof(text), 0);
-    // kernfs tells of a change after the last read by POLLPRI.
-    pollfd change = {.fd = events.get(), .events = POLLPRI, .revents = 0};
-    if (ReadKey(outer.get(), "cgroup.events", "populated") == 1) (void)::poll(&change, 1, 50);
+void KillCgroups(const ShimSpec& spec) {
+  for (const char* cgroup : {spec.cgroup_outer, spec.cgroup_monitor}) {
+    UniqueFd folder = OpenCgroup(spec, cgroup);
+    if (folder) KillAndWait(folder.get());
   }
 }
 

@@ -208,8 +208,11 @@ void Supervisor::OnGate() {
   Writer answer;
   answer.Number(Tag::kPid, static_cast<uint64_t>(init_pid_));
   answer.Number(Tag::kShimPid, static_cast<uint64_t>(::getpid()));
-  (void)!::write(ready_.get(), answer.data(), answer.size());
+  bool told = ::write(ready_.get(), answer.data(), answer.size()) >= 0;
   ready_.reset();
+  // EPIPE: the agent died meanwhile. Its next life undoes what it finds half-made, and may have
+  // looked before the init was there to be found: so it leaves by itself, by the gate's end.
+  if (!told) Unwatch(&gate_);
 }
 
 void Supervisor::OnErrors() {

@@ -202,6 +202,25 @@ describe('recovery of a real agent', function () {
     rmSync(folder, { recursive: true });
   });
 
+  it('leaves no container behind that was in the making', async () => {
+    const pod = await run('p');
+    for (let round = 0; round < 8; round++) {
+      void create(pod, `c${round}`, 'sleep 1000').catch(() => undefined);
+      await sleep(3 + round * 6);
+      await killAndStart();
+    }
+    const { containers } = await agent.client.runtime.listContainers({ filter: undefined });
+    for (const { id } of containers)
+      await agent.client.runtime.removeContainer({ containerId: id });
+    // One that was cut off late may still be on its way out.
+    const shims = () => agent.left().filter((each) => each.includes('pvecri-shim'));
+    for (let i = 0; shims().length > 0; i++) {
+      assert.ok(i < 250, shims().join());
+      await sleep(20);
+    }
+    await agent.client.runtime.removePodSandbox({ podSandboxId: pod });
+  });
+
   it('survives being killed again and again under work', async () => {
     for (let round = 0; round < 4; round++) {
       // Fire and forget: the calls are cut wherever they are.
