@@ -409,7 +409,7 @@ void Supervisor::DecodeResult(ExitRecord* record) {
 void Supervisor::End() {
   (void)::waitpid(monitor_pid_, nullptr, 0);
   // What is left of the container (execs, children in a shared PID namespace) ends with it.
-  KillCgroup(spec_);
+  KillCgroups(spec_);
   OnErrors();
   Drain();
   ExitRecord record;
@@ -438,7 +438,7 @@ int Supervisor::Abandon(const Failure& failure) {
   if (monitor_pid_ > 0) {
     (void)::kill(monitor_pid_, SIGKILL);
     (void)::waitpid(monitor_pid_, nullptr, 0);
-    KillCgroup(spec_);
+    KillCgroups(spec_);
     RemoveCgroups(spec_);
   }
   if (listener_) (void)::unlink(kControlSocket);

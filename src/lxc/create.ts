@@ -7,7 +7,7 @@ import { buildLxcConfig } from '../core/lxc-config.js';
 import type { ContainerSpec } from '../core/model.js';
 import { encodeShimSpec, failureOf, Message } from '../core/shim-spec.js';
 import type { ProcessSpawner, SpawnedProcess } from '../native/process.js';
-import { removeLeaf } from './leaf-cgroup.js';
+import { killLeaf, removeLeaf } from './leaf-cgroup.js';
 import { nativeError } from './native-failure.js';
 import type { NativePrograms } from './native-programs.js';
 import { PipeReader } from './pipe-reader.js';
@@ -133,8 +133,13 @@ async function lastError(runDirectory: string): Promise<string> {
   }
 }
 
-/** A shim that was killed could not clean up; a stale leaf would fail the next start. */
-async function removeLeaves(cgroupRoot: string, spec: ContainerSpec): Promise<void> {
-  for (const path of [`${spec.cgroup.outer}/lxc`, spec.cgroup.monitor])
+/**
+ * A shim that was killed could not clean up. Its monitor died with it, but liblxc's child has a moment
+ * in which it waits, without a death signal, for a message that it keeps from ending itself.
+ */
+async function removeLeaves(cgroupRoot: string, { cgroup }: ContainerSpec): Promise<void> {
+  // With shared namespaces the child starts in the monitor's cgroup.
+  for (const path of [cgroup.outer, cgroup.monitor]) await killLeaf(join(cgroupRoot, path));
+  for (const path of [`${cgroup.outer}/lxc`, cgroup.monitor])
     await removeLeaf(join(cgroupRoot, path));
 }

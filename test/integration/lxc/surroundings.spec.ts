@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import {
-  chmodSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -16,20 +15,18 @@ import { RuntimeError } from '../../../src/core/errors.js';
 import type { ContainerSpec } from '../../../src/core/model.js';
 import { LIBEXEC, LxcFixture } from '../../support/lxc-fixture.js';
 import { isAlive, processesWith, shimPid, until } from '../../support/processes.js';
+import { makeTempFolder, removeTempFolder } from '../../support/temp.js';
+
+const NAME = 'char name[16] = ""; prctl(PR_GET_NAME, name);';
+const HEADERS = ['dlfcn', 'errno', 'string', 'sys/epoll', 'sys/prctl', 'sys/socket', 'unistd']
+  .map((header) => `#include <${header}.h>\n`)
+  .join('');
 
 /** Fails liblxc's main loop in the monitor, and only there, once the file exists. */
 const BROKEN_LOOP = `
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <errno.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/prctl.h>
-#include <unistd.h>
 int epoll_wait(int set, struct epoll_event* events, int room, int timeout) {
   int (*real)(int, struct epoll_event*, int, int) = dlsym(RTLD_NEXT, "epoll_wait");
-  char name[16] = "";
-  prctl(PR_GET_NAME, name);
+  ${NAME}
   if (strcmp(name, "pvecri-monitor") != 0) return real(set, events, room, timeout);
   for (;;) {
     int count = real(set, events, room, 20);
@@ -39,7 +36,37 @@ int epoll_wait(int set, struct epoll_event* events, int room, int timeout) {
 }
 `;
 
-const monitorOf = (pid: number): number =>
+/** Stops the monitor where liblxc's child waits for its first message and has no death signal yet. */
+const SILENT_MONITOR = `
+ssize_t sendmsg(int socket, const struct msghdr* message, int flags) {
+  ssize_t (*real)(int, const struct msghdr*, int) = dlsym(RTLD_NEXT, "sendmsg");
+  ${NAME}
+  while (strcmp(name, "pvecri-monitor") == 0) pause();
+  return real(socket, message, flags);
+}
+`;
+
+/** A fixture whose shims run with these functions in place of libc's; BREAK is `breakFile`. */
+function fixtureWith(functions: string): {
+  fixture: LxcFixture;
+  breakFile: string;
+  remove: () => void;
+} {
+  const folder = makeTempFolder();
+  const [source, library] = [join(folder, 'fault.c'), join(folder, 'fault.so')];
+  const breakFile = join(folder, 'break');
+  writeFileSync(source, `#define _GNU_SOURCE\n${HEADERS}${functions}`);
+  execFileSync('gcc', ['-shared', '-fPIC', `-DBREAK="${breakFile}"`, '-o', library, source]);
+  copyFileSync(join(LIBEXEC, 'pvecri-init'), join(folder, 'pvecri-init'));
+  const shim = `#!/bin/sh\nLD_PRELOAD=${library} exec ${LIBEXEC}/pvecri-shim "$@"\n`;
+  writeFileSync(join(folder, 'pvecri-shim'), shim, { mode: 0o755 });
+  const remove = (): void => {
+    removeTempFolder(folder);
+  };
+  return { fixture: new LxcFixture(folder), breakFile, remove };
+}
+
+const parentOf = (pid: number): number =>
   Number(/PPid:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 
 describe('a container in spite of its surroundings', () => {
@@ -88,7 +115,7 @@ describe('a container in spite of its surroundings', () => {
     // What this host lets root have: without CAP_SYS_RESOURCE nobody can lower it.
     const script = 'echo -999 > /proc/self/oom_score_adj; cat /proc/self/oom_score_adj';
     const low = execFileSync('sh', ['-c', script], { encoding: 'utf8', stdio: 'pipe' }).trim();
-    assert.deepEqual([shimPid(spec), monitorOf(pid), pid].map(score), [low, low, '77']);
+    assert.deepEqual([shimPid(spec), parentOf(pid), pid].map(score), [low, low, '77']);
     const result = await fixture.exec(spec, ['/bin/cat', '/proc/self/oom_score_adj']);
     assert.equal(Buffer.from(result.stdout).toString(), '77\n');
   });
@@ -101,7 +128,7 @@ describe('a container in spite of its surroundings', () => {
       const cgroup = (of: number): string | undefined =>
         /^0::(.*)$/m.exec(readFileSync(`/proc/${of}/cgroup`, 'utf8'))?.[1];
       assert.equal(cgroup(pid), `${spec.cgroup.outer}/lxc`);
-      assert.equal(cgroup(monitorOf(pid)), spec.cgroup.monitor);
+      assert.equal(cgroup(parentOf(pid)), spec.cgroup.monitor);
       assert.equal(cgroup(shimPid(spec)), spec.cgroup.shim);
     }
   });
@@ -161,22 +188,11 @@ describe('a container in spite of its surroundings', () => {
     });
 
   it('is never recorded as a success when liblxc fails while it runs', async () => {
-    const libexec = join(fixture.folder, 'libexec');
-    const broken = join(fixture.folder, 'break');
-    mkdirSync(libexec);
-    writeFileSync(join(libexec, 'loop.c'), BROKEN_LOOP);
-    const options = ['-shared', '-fPIC', `-DBREAK="${broken}"`];
-    const library = join(libexec, 'loop.so');
-    execFileSync('gcc', [...options, '-o', library, join(libexec, 'loop.c')]);
-    copyFileSync(join(LIBEXEC, 'pvecri-init'), join(libexec, 'pvecri-init'));
-    const shim = `#!/bin/sh\nLD_PRELOAD=${library} exec ${LIBEXEC}/pvecri-shim "$@"\n`;
-    writeFileSync(join(libexec, 'pvecri-shim'), shim);
-    chmodSync(join(libexec, 'pvecri-shim'), 0o755);
-    const other = new LxcFixture(libexec);
+    const { fixture: other, breakFile, remove } = fixtureWith(BROKEN_LOOP);
     try {
       const spec = other.spec('exec sleep 100');
       const { pid } = await other.run(spec);
-      writeFileSync(broken, '');
+      writeFileSync(breakFile, '');
       const exit = await other.wait(spec);
       assert.deepEqual([exit.exitCode, exit.signal], [137, 9]);
       assert.match(exit.message, /liblxc failed/);
@@ -184,6 +200,30 @@ describe('a container in spite of its surroundings', () => {
       assert.deepEqual(other.leftCgroups(spec), []);
     } finally {
       await other.close();
+      remove();
+    }
+  });
+
+  it('leaves no child of liblxc that waits for a monitor which was killed', async () => {
+    const { fixture: other, remove } = fixtureWith(SILENT_MONITOR);
+    try {
+      for (const network of ['new', 'host'])
+        for (const victim of ['shim', 'monitor']) {
+          const namespaces = { network, ipc: 'new', uts: 'new', pid: 'new' };
+          const spec = other.spec('', { namespaces });
+          const refused = assert.rejects(other.create(spec));
+          const all = (): number[] => processesWith(`pvecri-shim\0${spec.id}\0`);
+          await until(() => all().length === 3);
+          const shim = shimPid(spec);
+          const monitor = all().find((pid) => parentOf(pid) === shim);
+          process.kill(victim === 'shim' ? shim : (monitor ?? 0), 'SIGKILL');
+          await refused;
+          await until(() => all().length === 0);
+          assert.deepEqual(other.leftCgroups(spec), [], `${network} ${victim}`);
+        }
+    } finally {
+      await other.close();
+      remove();
     }
   });
 
@@ -208,7 +248,7 @@ describe('a container in spite of its surroundings', () => {
   it('gives away no pid that could be another process', async () => {
     const spec = fixture.spec('exec sleep 100');
     const { pid } = await fixture.run(spec);
-    const monitor = monitorOf(pid);
+    const monitor = parentOf(pid);
     // The payload ends, and the one who would notice does not get to it.
     process.kill(monitor, 'SIGSTOP');
     try {
@@ -230,7 +270,7 @@ describe('a container in spite of its surroundings', () => {
       const spec = fixture.spec('exec su -s /bin/sh user -c "echo up; exec sleep 1000"');
       const { pid } = await fixture.run(spec);
       await until(() => fixture.log(spec).length === 1);
-      return { spec, pid, monitor: monitorOf(pid) };
+      return { spec, pid, monitor: parentOf(pid) };
     };
 
     it('ends with its monitor all the same', async () => {
