@@ -126,7 +126,7 @@ describe('unpack of a hostile layer', () => {
   });
 
   it('removes a very deep tree that a later entry replaces', async () => {
-    const step = 'x/'.repeat(100);
+    const step = `x/${`${'y'.repeat(9)}/`.repeat(99)}`;
     const layer: TarEntry[] = [folder(step)];
     // Each link reaches the end of the last: deeper than any path can say.
     for (let i = 0; i < 60; i += 1) {
@@ -140,7 +140,8 @@ describe('unpack of a hostile layer', () => {
     } catch (error) {
       assert.match(String(error), /Too many levels of symbolic links/);
     }
-    await unpackLayer(temp, { layer: [...layer.slice(0, 60), file('x', 'flat')] });
+    // A walk that the kernel starts anew goes on counting, twice at most: 13 links always pass.
+    await unpackLayer(temp, { layer: [...layer.slice(0, 26), file('x', 'flat')] });
     assert.equal(readFileSync(at('x'), 'utf8'), 'flat');
   });
 

@@ -73,6 +73,7 @@ describe('the addon and bad arguments', () => {
       [
         'CgroupSweeper',
         'ExitWatcher',
+        'bindNamespace',
         'compileSeccomp',
         'isNamespace',
         'lockFile',
