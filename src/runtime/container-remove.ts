@@ -23,6 +23,8 @@ export async function removeContainerObject(
       await allDone([
         context.rootfs.remove(id),
         context.cgroups.remove(container.record.cgroup.outer),
+        // A shim that was killed has left it.
+        context.cgroups.remove(container.record.cgroup.monitor),
         context.folders.removeContainerRun(id),
       ]);
       // The record last: until it is gone, a killed agent finds the rest again.

@@ -74,8 +74,10 @@ async function recoverContainer(
   }
   if (record.phase === 'creating' || isOrphan) {
     await attempt(context, `undo the half-made container ${id}`, async () => {
-      await context.cgroups.kill(record.cgroup.outer);
-      await context.cgroups.remove(record.cgroup.outer);
+      for (const cgroup of [record.cgroup.outer, record.cgroup.monitor]) {
+        await context.cgroups.kill(cgroup);
+        await context.cgroups.remove(cgroup);
+      }
       await context.rootfs.remove(id);
       await context.folders.removeContainerRun(id);
       await context.store.removeContainer(id);

@@ -1,13 +1,13 @@
 /** kill -9 of the agent, of shims and of the disk's last write: what the next start makes of it. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainerState } from '../../../src/cri/gen/container.js';
 import { NamespaceMode } from '../../../src/cri/gen/namespace.js';
 import { PodSandboxState } from '../../../src/cri/gen/sandbox.js';
-import { TestAgent } from '../../support/agent.js';
+import { CGROUP_ROOT, TestAgent } from '../../support/agent.js';
 import { containerRequest, podRequest, shell } from '../../support/cri-requests.js';
 import { isAlive, processesWith, until as untilTrue } from '../../support/processes.js';
 
@@ -183,7 +183,11 @@ describe('recovery of a real agent', function () {
     const after = await status(b);
     assert.deepEqual([after.exitCode, after.reason], [255, 'ContainerStatusUnknown']);
     await untilTrue(() => !isAlive(bPid));
+    const monitors = (): string[] =>
+      readdirSync(join(CGROUP_ROOT, agent.cgroup, 'monitor')).filter((name) => name.length === 64);
+    assert.deepEqual(monitors().sort(), [a, b].sort());
     await agent.client.runtime.removePodSandbox({ podSandboxId: pod });
+    assert.deepEqual(monitors(), []);
   });
 
   it('leaves a record of an unknown newer version alone', async () => {
