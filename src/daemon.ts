@@ -100,8 +100,10 @@ class Daemon {
       watchdog.stop();
       notifier.stopping('stopping; containers go on');
     });
-    const counts = `${[...context.objects.sandboxes()].length} pods, ${[...context.objects.containers()].length} containers`;
-    await notifier.ready(counts);
+    // Stays in `systemctl status` until a reload: only what does not change is true for so long.
+    await notifier.ready(
+      `ready; found ${[...context.objects.sandboxes()].length} pods and ${[...context.objects.containers()].length} containers at its start`,
+    );
     log.info(
       { version: VERSION, socket: config.socket, streaming: streaming.url, root: config.root },
       'ready',

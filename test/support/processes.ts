@@ -5,9 +5,10 @@ import type { ContainerSpec } from '../../src/core/model.js';
 
 /** Polls until it holds; fails after some seconds. */
 export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  const end = Date.now() + 10_000;
+  // Far more than any machine needs, an emulated one included: a Node.js to start, say.
+  const end = Date.now() + 60_000;
   while (!(await holds())) {
-    if (Date.now() > end) throw new Error(`did not come true within 10 s: ${holds.toString()}`);
+    if (Date.now() > end) throw new Error(`did not come true within 60 s: ${holds.toString()}`);
     await sleep(5);
   }
 }

@@ -11,7 +11,7 @@ import { TestAgent } from '../../support/agent.js';
 import { inNetworkNamespace } from '../../support/network-namespace.js';
 
 describe('agent process', function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   let agent: TestAgent;
 
   beforeEach(() => {
