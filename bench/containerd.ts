@@ -153,7 +153,7 @@ export class Containerd {
     for (const [pid] of commandLines())
       if (inCgroup(pid, this.cgroup)) process.kill(pid, 'SIGKILL');
     const child = this.#child;
-    if (child?.exitCode === null) {
+    if (child?.exitCode === null && child.signalCode === null) {
       child.kill('SIGTERM');
       await once(child, 'exit');
     }

@@ -181,8 +181,22 @@ function ofContainerd(containerd: Containerd): Side {
   };
 }
 
+/** What a run that failed in the middle has left standing. */
+async function removeAllPods({ client: { runtime } }: Side): Promise<void> {
+  try {
+    const { items } = await runtime.listPodSandbox({ filter: undefined });
+    for (const { id: podSandboxId } of items) {
+      await runtime.stopPodSandbox({ podSandboxId });
+      await runtime.removePodSandbox({ podSandboxId });
+    }
+  } catch (error) {
+    console.error('cannot remove the pods:', error);
+  }
+}
+
 const load = () => loadavg()[0]?.toFixed(1) ?? '';
 const agent = new TestAgent('', 'info');
+const sides: Side[] = [];
 let containerd: Containerd | undefined;
 try {
   await agent.start();
@@ -192,7 +206,7 @@ try {
     auth: undefined,
     sandboxConfig: undefined,
   });
-  const sides = [ofPvecri(agent)];
+  sides.push(ofPvecri(agent));
   if (Containerd.isInstalled()) {
     containerd = new Containerd(agent);
     await containerd.start(IMAGE);
@@ -208,7 +222,11 @@ try {
       `${ROUNDS} rounds, ${STANDING} standing pods\n`,
   );
   report(ours, theirs);
+} catch (error) {
+  process.exitCode = 1;
+  console.error(error);
 } finally {
+  for (const side of sides) await removeAllPods(side);
   await containerd?.close();
   const left = await agent.close();
   if (left.length > 0) console.log('left behind:', left);
