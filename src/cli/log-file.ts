@@ -70,6 +70,7 @@ export async function* readLog(
   follow: FollowOptions | undefined,
 ): AsyncGenerator<LogEntry> {
   let file = await open(path, 'r');
+  let next: FileHandle | undefined;
   const changes = follow === undefined ? undefined : new FileWatch(path);
   try {
     let position = tail === undefined ? 0 : await tailOffset(file, tail);
@@ -81,15 +82,17 @@ export async function* readLog(
       position += bytesRead;
       yield* reader.push(buffer.subarray(0, bytesRead));
       if (bytesRead > 0) continue;
-      const next = follow === undefined ? undefined : await openNext(path, file);
       if (next !== undefined) {
-        // The writer has changed over: nothing more comes to the old file, and all of it is read.
+        // The writer had changed over before this last read: all of the old file is read.
         yield* reader.end();
         await file.close();
         file = next;
+        next = undefined;
         position = 0;
         continue;
       }
+      next = follow === undefined ? undefined : await openNext(path, file);
+      if (next !== undefined) continue;
       if (follow === undefined || changes === undefined || follow.signal.aborted || ended) break;
       // Ended is seen before the last look at the file, so that nothing written meanwhile is missed.
       const changed = await changes.next(CHECK_MS, follow.signal);
@@ -99,6 +102,7 @@ export async function* readLog(
     yield* reader.end();
   } finally {
     changes?.close();
+    await next?.close();
     await file.close();
   }
 }

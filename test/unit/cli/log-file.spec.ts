@@ -112,6 +112,41 @@ describe('readLog', () => {
     });
   });
 
+  it('misses nothing that is written just before the writer changes over', async () => {
+    await withTempFolder(async (folder) => {
+      const path = join(folder, '0.log');
+      writeFileSync(path, line('one'));
+      // Between the read that found the end and the look for another file.
+      const handle = await open(path);
+      const methods = Object.getPrototypeOf(handle) as { read: (...args: unknown[]) => unknown };
+      await handle.close();
+      const { read } = methods;
+      methods.read = async function (...args) {
+        const result = (await read.apply(this, args)) as { bytesRead: number };
+        if (result.bytesRead === 0) {
+          methods.read = read;
+          appendFileSync(path, line('two'));
+          renameSync(path, `${path}.1`);
+          writeFileSync(path, line('three'));
+        }
+        return result;
+      };
+      const got: string[] = [];
+      const follow = {
+        hasEnded: () => Promise.resolve(true),
+        signal: new AbortController().signal,
+      };
+      try {
+        for await (const entry of readLog(path, undefined, follow)) {
+          got.push(Buffer.from(entry.text).toString());
+        }
+      } finally {
+        methods.read = read;
+      }
+      assert.deepEqual(got, ['one', 'two', 'three']);
+    });
+  });
+
   it('stops when it is told to', async () => {
     await withTempFolder(async (folder) => {
       const path = join(folder, '0.log');
