@@ -9,7 +9,7 @@ import { makeTempFolder, removeTempFolder } from '../../support/temp.js';
 
 /** Runs in a worker: watches, sweeps, pins and asks for containers without end. */
 const WORKER = `
-  const { workerData } = require('node:worker_threads');
+  const { parentPort, workerData } = require('node:worker_threads');
   const { writeFileSync } = require('node:fs');
   const addon = require(workerData.addon);
   const sweeper = new addon.CgroupSweeper();
@@ -31,6 +31,7 @@ const WORKER = `
     return addon.pinNamespaces({ net });
   });
   forever(() => addon.lxcState('/var/lib/lxc', 'none'));
+  parentPort.postMessage('at work');
 `;
 
 /** The program around it: ends each worker somewhere in its work, and ends well itself. */
@@ -41,7 +42,8 @@ const PROGRAM = `
     for (let round = 0; round < 25; round += 1) {
       const worker = new Worker(data.source, { eval: true, workerData: { ...data, round } });
       worker.on('error', (error) => { console.log(error); process.exit(3); });
-      await new Promise((resolve) => worker.once('online', resolve));
+      // Every other one before it is at work, perhaps, however slow the machine.
+      await new Promise((resolve) => worker.once(round % 2 ? 'online' : 'message', resolve));
       await new Promise((resolve) => setTimeout(resolve, round * 6));
       await worker.terminate();
     }

@@ -32,7 +32,7 @@ const PREVIOUS = `sed 's/.*"prevResult"://;s/}$//'`;
 const POD = 'a'.repeat(64) as SandboxId;
 
 describe('CniNetwork with real plugins', function () {
-  this.timeout(60_000);
+  this.timeout(120_000);
   let spawner: ProcessSpawner;
   let folder: string;
   let hostNetns: string;
@@ -117,7 +117,11 @@ ${add}
     const agent = spawn(process.execPath, ['--import', 'tsx', script, JSON.stringify(parameters)], {
       stdio: 'inherit',
     });
-    for (let i = 0; !existsSync(path('pid')) && i < 1000; i += 1) await sleep(10);
+    // Whole, not only there: an empty text would be process 0, which is one's own group to kill(2).
+    const isThere = (): boolean =>
+      existsSync(path('pid')) && /\n$/.test(readFileSync(path('pid'), 'utf8'));
+    for (let i = 0; !isThere() && i < 6000; i += 1) await sleep(10);
+    assert.ok(isThere(), 'the plugin has started');
     agent.kill('SIGKILL');
     await once(agent, 'exit');
   };
