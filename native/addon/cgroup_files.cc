@@ -88,6 +88,8 @@ void CgroupFiles::OpenFiles() {
         File{"memory.max", &memory_max_}, File{"pids.current", &pids_current_}}) {
     // Absent where the controller is not enabled.
     file.fd->reset(openat(folder_.get(), file.name, O_RDONLY | O_CLOEXEC));
+    // A lack of descriptors passes: what is missing now is opened at the next read.
+    if (!*file.fd && (errno == EMFILE || errno == ENFILE)) return;
   }
   opened_ = true;
 }

@@ -98,8 +98,9 @@ function answers(path: string): Promise<boolean> {
       socket.destroy();
       resolve(true);
     });
-    socket.once('error', () => {
-      resolve(false);
+    // Any other failure, a full backlog for one, is that of a socket somebody listens on.
+    socket.once('error', (error) => {
+      resolve(!hasCode(error, 'ECONNREFUSED'));
     });
   });
 }

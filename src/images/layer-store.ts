@@ -1,4 +1,5 @@
 /** Unpacked layers on disk, each once, whole or not at all. */
+import { randomUUID } from 'node:crypto';
 import { constants, mkdir, mkdtemp, open, readdir, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { wrap } from '../core/errors.js';
@@ -160,7 +161,8 @@ export class LayerStore {
   }
 
   async #leave(diffId: string): Promise<string> {
-    const grave = join(this.#temporary, `removed-${hexOf(diffId)}`);
+    // A name of its own: an earlier removal that failed halfway may still lie there.
+    const grave = join(this.#temporary, `removed-${hexOf(diffId)}-${randomUUID()}`);
     const leaving = rename(layerFolder(this.#root, diffId), grave);
     this.#leaving.set(diffId, leaving);
     try {

@@ -40,7 +40,7 @@ export async function createContainer(
   const answer = new PipeReader(ready, MAX_ANSWER);
   const timer = setTimeout(() => {
     // The monitor and the held init die with it.
-    context.spawner.addon.pidfdSignal(shim.pidfd, SIGKILL);
+    killShim(context, shim);
   }, CREATE_MS);
   try {
     await answer.ended;
@@ -63,6 +63,15 @@ export async function createContainer(
     clearTimeout(timer);
     answer.close();
     closeSync(shim.pidfd);
+  }
+}
+
+function killShim(context: CreateContext, shim: SpawnedProcess): void {
+  try {
+    context.spawner.addon.pidfdSignal(shim.pidfd, SIGKILL);
+  } catch (error) {
+    // It ended by itself in this very moment.
+    if (!hasCode(error, 'ESRCH')) throw error;
   }
 }
 

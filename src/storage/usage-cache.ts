@@ -49,15 +49,20 @@ export class UsageCache {
   }
 
   #start(entry: Entry): Promise<void> {
-    this.#queue = this.#queue.then(async () => {
+    const counted = this.#queue.then(async () => {
       const startedAt = Date.now();
-      await entry.count.run();
-      entry.latest = usageOf(entry.count);
-      const endedAt = Date.now();
-      entry.nextAt = endedAt + Math.max(FRESH_MS, REST_FACTOR * (endedAt - startedAt));
-      entry.running = undefined;
+      try {
+        await entry.count.run();
+        entry.latest = usageOf(entry.count);
+      } finally {
+        const endedAt = Date.now();
+        entry.nextAt = endedAt + Math.max(FRESH_MS, REST_FACTOR * (endedAt - startedAt));
+        entry.running = undefined;
+      }
     });
-    return this.#queue;
+    // A count that fails is its own caller's to hear of; the others go on.
+    this.#queue = counted.catch(() => undefined);
+    return counted;
   }
 }
 
