@@ -12,7 +12,7 @@ import { containerRequest, podRequest, shell } from '../../support/cri-requests.
 import { isAlive, processesWith, until as untilTrue } from '../../support/processes.js';
 
 describe('recovery of a real agent', function () {
-  this.timeout(120_000);
+  this.timeout(600_000);
   let agent: TestAgent;
 
   beforeEach(async () => {
