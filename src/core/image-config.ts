@@ -1,4 +1,5 @@
 /** The config of an image: what it wants run, and the digests of its layers' contents. */
+import { hasControlCharacter } from '../util/control-characters.js';
 import { RuntimeError } from './errors.js';
 import { isDigest } from './image-reference.js';
 import type { JsonObject } from './json-shape.js';
@@ -14,7 +15,6 @@ export interface ImageConfigDocument {
   config: ImageConfig;
 }
 
-const CONTROL = /[\u0000-\u001f\u007f]/;
 
 /**
  * Reads a config blob. Everything in it is hostile: values that can have no honest meaning are refused
@@ -84,7 +84,7 @@ function volumePaths(value: unknown, where: string): string[] {
 }
 
 function withoutControls(text: string, where: string): string {
-  if (CONTROL.test(text)) throw refused(`${where} contains a control character`);
+  if (hasControlCharacter(text)) throw refused(`${where} contains a control character`);
   return text;
 }
 

@@ -1,11 +1,10 @@
 /** Checks on strings that come from outside and will reach a file, a path or a kernel interface. */
+import { hasControlCharacter } from '../util/control-characters.js';
 import { RuntimeError } from './errors.js';
-
-const CONTROL = /[\u0000-\u001f\u007f]/;
 
 /** `what` names the field, e.g. `sandbox hostname`. */
 export function requireNoControl(what: string, value: string): string {
-  if (CONTROL.test(value)) {
+  if (hasControlCharacter(value)) {
     throw invalid(what, value, 'must not contain control characters such as newline or NUL');
   }
   return value;

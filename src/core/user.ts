@@ -1,4 +1,5 @@
 /** Who the payload runs as: the request, the image's USER, and the root filesystem's passwd and group files. */
+import { hasControlCharacter } from '../util/control-characters.js';
 import { RuntimeError } from './errors.js';
 import { parseImageUser, type ImageUser } from './image-user.js';
 import type { UserRequest } from './requests.js';
@@ -122,5 +123,5 @@ function isPlainId(text: string): boolean {
 }
 
 function cleanHome(home: string): string {
-  return home.startsWith('/') && !/[\u0000-\u001f\u007f]/.test(home) ? home : '/';
+  return home.startsWith('/') && !hasControlCharacter(home) ? home : '/';
 }
