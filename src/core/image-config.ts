@@ -15,7 +15,6 @@ export interface ImageConfigDocument {
   config: ImageConfig;
 }
 
-
 /**
  * Reads a config blob. Everything in it is hostile: values that can have no honest meaning are refused
  * here, and what passes selects nothing on the host. A label that looks like a key of ours is a label.
