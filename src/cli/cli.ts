@@ -1,6 +1,7 @@
 /** The `pvecri` command, but for `pvecri agent`: arguments in, exit code out. */
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.js';
+import { addCompletion } from './commands/completion.js';
 import { addDoctor } from './commands/doctor.js';
 import { addExec } from './commands/exec.js';
 import { addImages } from './commands/images.js';
@@ -124,6 +125,7 @@ function program(session: Session, host: Host): Command {
   addImages(root, session);
   addPull(root, session);
   addDoctor(root, session);
+  addCompletion(root, session);
   return root;
 }
 

@@ -5,6 +5,8 @@ import { styleText } from 'node:util';
 /** What is needed of process.stdout; tests pass a PassThrough. */
 export interface OutputStream extends NodeJS.WritableStream {
   isTTY?: boolean;
+  /** Height of the terminal. */
+  rows?: number;
   destroyed?: boolean;
 }
 
@@ -25,6 +27,12 @@ export class Output {
 
   get isTerminal(): boolean {
     return this.#stream.isTTY === true;
+  }
+
+  /** Lines that fit on the screen; 24 where the terminal does not tell. */
+  get rows(): number {
+    const { rows } = this.#stream;
+    return rows === undefined || rows < 2 ? 24 : rows;
   }
 
   async write(data: string | Uint8Array): Promise<void> {

@@ -14,7 +14,7 @@ export function addImages(program: Command, session: Session): void {
   program
     .command('images')
     .description('list images')
-    .argument('[reference]', 'only this image')
+    .argument('[image]', 'only this image')
     .option('-q, --quiet', 'print ids alone')
     .option('--digests', 'show digests instead of tags')
     .addHelpText('after', examples('pvecri images', 'pvecri images --digests', 'pvecri images -q'))

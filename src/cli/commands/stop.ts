@@ -14,7 +14,7 @@ export function addStop(program: Command, session: Session): void {
   program
     .command('stop')
     .description('stop pods or containers: first asked to end, killed after the grace period')
-    .argument('<id...>', 'pod or container: name, POD/CONTAINER, id or unique prefix of one')
+    .argument('<pod-or-container...>', 'name, POD/CONTAINER, id or unique prefix of one')
     .option('--timeout <TIME>', "grace period; the pod's own if not given", duration)
     .addHelpText(
       'after',
@@ -29,7 +29,7 @@ export function addRm(program: Command, session: Session): void {
   program
     .command('rm')
     .description('remove stopped pods, with all of their containers, or ended containers')
-    .argument('<id...>', 'pod or container: name, POD/CONTAINER, id or unique prefix of one')
+    .argument('<pod-or-container...>', 'name, POD/CONTAINER, id or unique prefix of one')
     .option('-f, --force', 'kill first what still runs, without a grace period')
     .addHelpText(
       'after',

@@ -12,15 +12,25 @@ export interface Run {
 export interface RunOptions {
   stdin?: string;
   signal?: AbortSignal;
+  /** stdout is a terminal of so many lines. */
+  rows?: number;
+  /** Called with all of stdout so far. */
+  onOutput?: (stdout: string) => void;
 }
 
 export async function pvecri(
   agent: TestAgent,
   args: string[],
-  { stdin = '', signal = new AbortController().signal }: RunOptions = {},
+  { stdin = '', signal = new AbortController().signal, rows, onOutput }: RunOptions = {},
 ): Promise<Run> {
   const stdout = collector();
   const stderr = collector();
+  if (rows !== undefined) Object.assign(stdout.stream, { isTTY: true, rows });
+  if (onOutput) {
+    stdout.stream.on('data', () => {
+      onOutput(stdout.text());
+    });
+  }
   const code = await runCli(['--config', agent.configFile, ...args], {
     stdin: Readable.from([stdin]),
     stdout: stdout.stream,

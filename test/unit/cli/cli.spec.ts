@@ -18,6 +18,7 @@ const COMMANDS = [
   'rmi',
   'pull',
   'doctor',
+  'completion',
 ];
 
 async function pvecri(
