@@ -88,7 +88,7 @@ export interface BindMount {
 /** What the held init and the exec helper do to become the payload's process. */
 export interface ProcessSpec {
   argv: string[];
-  /** `KEY=value`, any byte but NUL. */
+  /** `KEY=value`, any byte but NUL; what is not UTF-8 as byte-text.ts has it. */
   env: string[];
   cwd: string;
   uid: number;

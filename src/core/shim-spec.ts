@@ -4,6 +4,7 @@
  * A message is a run of fields: u16 tag, u32 length, bytes, all little endian. Numbers are 8 bytes,
  * text ends with its NUL, some fields nest a message.
  */
+import { bytesFromText } from './byte-text.js';
 import { RuntimeError } from './errors.js';
 import type { BindMount, ContainerSpec, ProcessSpec } from './model.js';
 
@@ -78,12 +79,12 @@ export class MessageWriter {
   }
 
   text(tag: number, value: string): this {
-    if (value.includes('\0'))
-      throw new RuntimeError(
-        'invalid-argument',
-        `${JSON.stringify(value.slice(0, 200))} contains a NUL character, which no argument, path or variable can`,
-      );
-    return this.bytes(tag, Buffer.from(`${value}\0`));
+    return this.bytes(tag, Buffer.from(`${withoutNul(value)}\0`));
+  }
+
+  /** Text that stands for bytes (byte-text.ts). */
+  byteText(tag: number, value: string): this {
+    return this.bytes(tag, bytesFromText(`${withoutNul(value)}\0`));
   }
 
   message(tag: number, nested: MessageWriter): this {
@@ -101,6 +102,14 @@ export class MessageWriter {
   finish(): Buffer {
     return Buffer.concat(this.#parts);
   }
+}
+
+function withoutNul(value: string): string {
+  if (!value.includes('\0')) return value;
+  throw new RuntimeError(
+    'invalid-argument',
+    `${JSON.stringify(value.slice(0, 200))} contains a NUL character, which no argument, path or variable can`,
+  );
 }
 
 /** A decoded message: the last field of each tag. */
@@ -211,7 +220,7 @@ function encodeMount(mount: BindMount): MessageWriter {
 function encodeProcess(process: ProcessSpec): MessageWriter {
   const message = new MessageWriter();
   for (const argument of process.argv) message.text(TAG.argument, argument);
-  for (const variable of process.env) message.text(TAG.environment, variable);
+  for (const variable of process.env) message.byteText(TAG.environment, variable);
   message
     .text(TAG.cwd, process.cwd)
     .number(TAG.uid, process.uid)

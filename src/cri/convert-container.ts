@@ -1,4 +1,5 @@
 /** CreateContainer requests from CRI messages to the runtime's own types. */
+import { textFromBytes } from '../core/byte-text.js';
 import { RuntimeError } from '../core/errors.js';
 import type { BindMount } from '../core/model.js';
 import type { ContainerRequest, SeccompRequest, UserRequest } from '../core/requests.js';
@@ -38,7 +39,7 @@ export function toContainerRequest({
     command: config.command,
     args: config.args,
     workingDir: config.workingDir,
-    env: config.envs.map(({ key, value }) => [key, toText(key, value)]),
+    env: config.envs.map(({ key, value }) => [key, textFromBytes(value)]),
     mounts: config.mounts.map(toMount),
     labels: [...config.labels],
     annotations: [...config.annotations],
@@ -76,18 +77,6 @@ function refuseUnsupported(config: ContainerConfig): void {
   // eslint-disable-next-line @typescript-eslint/no-deprecated -- what old clients send is refused too
   if (apparmor?.profileType === ProfileType.Localhost || security?.apparmorProfile) {
     throw unsupported('security_context.apparmor', 'AppArmor profiles');
-  }
-}
-
-/** The protocol allows any bytes; the records and the spec hold text, so far. */
-function toText(key: string, value: Uint8Array): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(value);
-  } catch {
-    throw unsupported(
-      `config.envs ${JSON.stringify(key.slice(0, 80))}`,
-      'values that are not UTF-8',
-    );
   }
 }
 
