@@ -10,13 +10,14 @@
  * touched: which files go is read from this folder, that only root can write, and never from labels or
  * annotations, that anyone may set who can create a pod.
  */
-import { mkdir, readFile, readdir, rm, rmdir, chmod, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, readdir, rm, rmdir, chmod, chown, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { hasCode, wrap } from '../core/errors.js';
 import { writeFileAtomic } from '../util/atomic-file.js';
 import { CommandFailure } from './failure.js';
 import { emptyDirPath, hostsPath, terminationLogPath } from './manifest/pod-configs.js';
+import { everyContainer } from './manifest/schema.js';
 import type { PodManifest } from './manifest/schema.js';
 
 const UID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
@@ -33,7 +34,8 @@ export async function makePodFiles(
   logDirectory: string,
   pod: PodManifest,
 ): Promise<void> {
-  const { containers, volumes } = pod.spec;
+  const { securityContext, volumes } = pod.spec;
+  const { fsGroup } = securityContext;
   await mkdir(directory, { recursive: true, mode: 0o700 });
   // First of all, so that a log folder can be found again whatever happens next.
   const record = { version: 1, logDirectory };
@@ -42,9 +44,11 @@ export async function makePodFiles(
     const path = emptyDirPath(directory, name);
     await mkdir(path, { recursive: true });
     // As the kubelet's: any user of the pod may write. The umask must not narrow it.
-    await chmod(path, 0o777);
+    if (fsGroup !== undefined) await chown(path, 0, fsGroup);
+    await chmod(path, fsGroup === undefined ? 0o777 : 0o2777);
   }
-  for (const { name } of containers) {
+  for (const { container } of everyContainer(pod.spec)) {
+    const { name } = container;
     const path = terminationLogPath(directory, name);
     await mkdir(dirname(path), { recursive: true });
     await writeFile(path, '', { flag: 'wx' });

@@ -3,7 +3,7 @@
  * makes something, as the agent would finish it all the same: it takes effect between the calls.
  */
 import { readFile } from 'node:fs/promises';
-import { hostname, totalmem } from 'node:os';
+import { availableParallelism, hostname, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import { wrap } from '../core/errors.js';
@@ -29,13 +29,16 @@ import {
   sandboxConfig,
 } from './manifest/pod-configs.js';
 import type { PodSetting } from './manifest/pod-configs.js';
-import type { ContainerManifest, PodManifest } from './manifest/schema.js';
+import type { ContainerManifest } from './manifest/container-schema.js';
+import { everyContainer } from './manifest/schema.js';
+import type { PodManifest } from './manifest/schema.js';
 import { rootRefusal } from './manifest/security.js';
 import { makePodFiles, podFilesDirectory, removePodFiles, writeHostsFile } from './pod-files.js';
 import { imageStatus, pullImage } from './pull.js';
 import type { Session } from './session.js';
 import type { StepTimer } from './steps.js';
 import { shortId } from './table.js';
+import { waitForEnd } from './wait-for-end.js';
 
 /** The kubelet's limit for this one call. */
 const RUN_SANDBOX_MS = 240_000;
@@ -44,7 +47,14 @@ export interface RunningPod {
   id: string;
   uid: string;
   ips: string[];
-  containers: { id: string; name: string; imageId: string }[];
+  initContainers: RunningContainer[];
+  containers: RunningContainer[];
+}
+
+export interface RunningContainer {
+  id: string;
+  name: string;
+  imageId: string;
 }
 
 export async function runPod(
@@ -66,7 +76,7 @@ export async function runPod(
     logDirectory: join(logRoot, `${namespace}_${name}_${uid}`),
     filesDirectory: podFilesDirectory(root, uid),
     hostResolvConf: await readText('/etc/resolv.conf'),
-    machineMemoryBytes: BigInt(totalmem()),
+    machine: { cpus: availableParallelism(), memoryBytes: BigInt(totalmem()) },
   };
   const images = await collectImages(session, pod, timer);
   await prepareHostPaths(pod.spec);
@@ -88,21 +98,36 @@ export async function runPod(
     setting.filesDirectory,
     hostsFile(pod.spec, hosts, await readText('/etc/hosts')),
   );
-  const running: RunningPod = { id, uid, ips, containers: [] };
-  for (const container of pod.spec.containers) {
+  const running: RunningPod = { id, uid, ips, initContainers: [], containers: [] };
+  const begin = async (container: ContainerManifest): Promise<RunningContainer> => {
     const image = images.get(container.image);
     if (image === undefined) throw new Error(`image ${container.image} was not collected`);
-    const started = await startContainer(session, timer, {
-      pod,
-      container,
-      image,
-      setting,
-      running,
-      config,
-    });
-    running.containers.push({ id: started, name: container.name, imageId: image.id });
+    const what = { pod, container, image, setting, running, config };
+    const started = await startContainer(session, timer, what);
+    return { id: started, name: container.name, imageId: image.id };
+  };
+  for (const container of pod.spec.initContainers) {
+    const started = await begin(container);
+    running.initContainers.push(started);
+    // With Always it is a sidecar: it stays, and the next one does not wait for it.
+    if (container.restartPolicy === 'Always') continue;
+    await timer.run(`end of ${container.name}`, () => finishInit(session, id, started));
   }
+  for (const container of pod.spec.containers) running.containers.push(await begin(container));
   return running;
+}
+
+async function finishInit(
+  session: Session,
+  podId: string,
+  container: RunningContainer,
+): Promise<void> {
+  const { exitCode, reason } = await waitForEnd(session, podId, container, Infinity);
+  if (exitCode === 0) return;
+  throw new CommandFailure(
+    'failed-precondition',
+    `init container ${container.name} ended with exit code ${exitCode} (${reason}); to read its log, run the pod with --keep-failed`,
+  );
 }
 
 async function startContainer(
@@ -147,7 +172,7 @@ async function collectImages(
   timer: StepTimer,
 ): Promise<Map<string, Image>> {
   const images = new Map<string, Image>();
-  for (const [index, container] of pod.spec.containers.entries()) {
+  for (const { container, at } of everyContainer(pod.spec)) {
     const known = images.get(container.image);
     const image =
       known ?? (await timer.run(`image of ${container.name}`, () => oneImage(session, container)));
@@ -157,10 +182,7 @@ async function collectImages(
       username: image.username,
     });
     if (refusal !== undefined) {
-      throw new CommandFailure(
-        'failed-precondition',
-        `spec.containers[${index}]: runAsNonRoot forbids it: ${refusal}`,
-      );
+      throw new CommandFailure('failed-precondition', `${at}: runAsNonRoot forbids it: ${refusal}`);
     }
   }
   return images;

@@ -29,8 +29,8 @@ export function addCompletion(program: Command, session: Session): void {
       'after',
       '\nNames of pods, containers and images are asked of the agent as you type.\n' +
         examples(
-          '. <(pvecri completion bash)',
           'pvecri completion bash > /etc/bash_completion.d/pvecri',
+          '. <(pvecri completion bash)',
           'pvecri completion zsh > /usr/local/share/zsh/site-functions/_pvecri',
           'pvecri completion fish > ~/.config/fish/completions/pvecri.fish',
         ),

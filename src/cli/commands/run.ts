@@ -1,12 +1,10 @@
 /** `pvecri run`: starts a pod from a Kubernetes manifest. */
 import { readFile } from 'node:fs/promises';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { ContainerState } from '../../cri/gen/index.js';
 import { UndoStack } from '../../util/undo.js';
-import { agentRoot, containerStatus } from '../agent-queries.js';
+import { agentRoot } from '../agent-queries.js';
 import { removePod } from '../ending.js';
-import { CommandFailure, EXIT_OK, usage } from '../failure.js';
+import { EXIT_OK, usage } from '../failure.js';
 import { readManifest } from '../manifest/read.js';
 import type { PodManifest } from '../manifest/schema.js';
 import { duration, examples } from '../option-values.js';
@@ -15,7 +13,8 @@ import { runPod } from '../run-pod.js';
 import type { RunningPod } from '../run-pod.js';
 import type { Session } from '../session.js';
 import { StepTimer, formatTimeline } from '../steps.js';
-import { shortId } from '../table.js';
+import { waitForEnd } from '../wait-for-end.js';
+import type { ContainerEnd } from '../wait-for-end.js';
 
 interface RunOptions {
   wait?: true;
@@ -25,14 +24,6 @@ interface RunOptions {
   keepFailed?: true;
   timing?: true;
 }
-
-interface ContainerEnd {
-  name: string;
-  exitCode: number;
-  reason: string;
-}
-
-const POLL_MS = 200;
 
 export function addRun(program: Command, session: Session): void {
   program
@@ -86,6 +77,7 @@ async function runFile(session: Session, file: string, options: RunOptions): Pro
       namespace,
       uid: running.uid,
       ips: running.ips,
+      initContainers: running.initContainers,
       containers: running.containers.map((container) => {
         const end = ends?.find((one) => one.name === container.name);
         return { ...container, exitCode: end?.exitCode ?? null };
@@ -152,33 +144,4 @@ async function wait(
     await removePodFiles(await agentRoot(cri, session.signal), running.uid);
   }
   return ends;
-}
-
-async function waitForEnd(
-  session: Session,
-  podId: string,
-  { id, name }: { id: string; name: string },
-  deadline: number,
-): Promise<ContainerEnd> {
-  const cri = await session.cri();
-  for (;;) {
-    const status = await containerStatus(cri, id, session.signal);
-    if (status === undefined) {
-      throw new CommandFailure(
-        'not-found',
-        `container ${name} was removed while it was waited for`,
-      );
-    }
-    if (status.state === ContainerState.CONTAINER_EXITED) {
-      return { name, exitCode: status.exitCode, reason: status.reason };
-    }
-    const left = deadline - Date.now();
-    if (left <= 0) {
-      throw new CommandFailure(
-        'deadline-exceeded',
-        `container ${name} has not ended within the time-out; the pod runs on: end it by pvecri rm -f ${shortId(podId)}`,
-      );
-    }
-    await delay(Math.min(POLL_MS, left), undefined, { signal: session.signal });
-  }
 }

@@ -5,14 +5,18 @@ import {
   MountPropagation,
   PodSandboxConfig,
   Protocol,
+  Signal,
 } from '../../cri/gen/index.js';
 import type { Mount } from '../../cri/gen/index.js';
 import { podDns } from './dns.js';
 import { expandVariables } from './expand.js';
-import { containerResources } from './resources.js';
-import { KEYED_FIELD } from './schema.js';
-import type { ContainerManifest, FIELDS, PodManifest } from './schema.js';
-import { containerSecurity, namespaceOptions, seccomp } from './security.js';
+import { containerResources, resourceField } from './resources.js';
+import type { Machine } from './resources.js';
+import { KEYED_FIELD, toSignal } from './container-schema.js';
+import type { ContainerManifest, FIELDS } from './container-schema.js';
+import { everyContainer } from './schema.js';
+import type { PodManifest } from './schema.js';
+import { containerSecurity, namespaceOptions, podGroups, seccomp } from './security.js';
 
 export interface PodSetting {
   uid: string;
@@ -22,7 +26,7 @@ export interface PodSetting {
   /** Folder with what the pod's containers mount; see pod-files.ts for its layout. */
   filesDirectory: string;
   hostResolvConf: string;
-  machineMemoryBytes: bigint;
+  machine: Machine;
 }
 
 export const LABEL_POD_NAME = 'io.kubernetes.pod.name';
@@ -37,13 +41,15 @@ const HOSTNAME_MAX = 63;
 
 export function podHostname(pod: PodManifest, nodeName: string): string {
   if (pod.spec.hostNetwork) return nodeName;
+  if (pod.spec.hostnameOverride !== undefined) return pod.spec.hostnameOverride;
   const name = pod.spec.hostname ?? pod.metadata.name;
   return name.slice(0, HOSTNAME_MAX).replace(/[-.]+$/, '');
 }
 
 export function sandboxConfig(pod: PodManifest, setting: PodSetting): PodSandboxConfig {
   const { metadata, spec } = pod;
-  const { runAsUser, runAsGroup, supplementalGroups, sysctls } = spec.securityContext;
+  const { runAsUser, runAsGroup, sysctls } = spec.securityContext;
+  const containers = everyContainer(spec).map(({ container }) => container);
   return PodSandboxConfig.create({
     metadata: {
       name: metadata.name,
@@ -54,7 +60,7 @@ export function sandboxConfig(pod: PodManifest, setting: PodSetting): PodSandbox
     hostname: podHostname(pod, setting.nodeName),
     logDirectory: setting.logDirectory,
     dnsConfig: podDns(spec, setting.hostResolvConf),
-    portMappings: spec.containers.flatMap(({ ports }) =>
+    portMappings: containers.flatMap(({ ports }) =>
       ports.map((port) => ({
         protocol: Protocol[port.protocol],
         containerPort: port.containerPort,
@@ -70,8 +76,8 @@ export function sandboxConfig(pod: PodManifest, setting: PodSetting): PodSandbox
         namespaceOptions: namespaceOptions(spec),
         ...(runAsUser !== undefined && { runAsUser: { value: BigInt(runAsUser) } }),
         ...(runAsGroup !== undefined && { runAsGroup: { value: BigInt(runAsGroup) } }),
-        supplementalGroups: supplementalGroups.map(BigInt),
-        privileged: spec.containers.some((container) => container.securityContext.privileged),
+        supplementalGroups: podGroups(spec).map(BigInt),
+        privileged: containers.some((container) => container.securityContext.privileged),
         seccomp: seccomp(undefined),
       },
     },
@@ -108,8 +114,9 @@ export function containerConfig(
     stdin: container.stdin,
     stdinOnce: container.stdinOnce,
     tty: container.tty,
+    stopSignal: toSignal(container.lifecycle.stopSignal ?? '') ?? Signal.RUNTIME_DEFAULT,
     linux: {
-      resources: containerResources(spec, container, setting.machineMemoryBytes),
+      resources: containerResources(spec, container, setting.machine.memoryBytes),
       securityContext: containerSecurity(spec, container),
     },
   });
@@ -136,10 +143,24 @@ function environment(
       name,
       valueFrom === undefined
         ? expandVariables(value ?? '', env)
-        : fieldValue(pod, valueFrom.fieldRef.fieldPath, ips, setting),
+        : referredValue(pod, container, valueFrom, ips, setting),
     );
   }
   return env;
+}
+
+function referredValue(
+  pod: PodManifest,
+  container: ContainerManifest,
+  { fieldRef, resourceFieldRef }: NonNullable<ContainerManifest['env'][number]['valueFrom']>,
+  ips: readonly string[],
+  setting: PodSetting,
+): string {
+  if (fieldRef !== undefined) return fieldValue(pod, fieldRef.fieldPath, ips, setting);
+  // That there is one of the two was checked when the manifest was read.
+  if (resourceFieldRef === undefined) return '';
+  const { resource, divisor = 1000n } = resourceFieldRef;
+  return String(resourceField(container, resource, divisor, setting.machine));
 }
 
 function fieldValue(
@@ -179,7 +200,7 @@ function mounts(
   pod: PodManifest,
   container: ContainerManifest,
   files: string,
-): Pick<Mount, 'containerPath' | 'hostPath' | 'readonly' | 'propagation'>[] {
+): Pick<Mount, 'containerPath' | 'hostPath' | 'readonly' | 'recursiveReadOnly' | 'propagation'>[] {
   const sources = new Map(
     pod.spec.volumes.map(({ name, hostPath }) => [
       name,
@@ -190,6 +211,7 @@ function mounts(
     containerPath: mount.mountPath,
     hostPath: sources.get(mount.name) ?? '',
     readonly: mount.readOnly,
+    recursiveReadOnly: mount.recursiveReadOnly !== 'Disabled',
     propagation: PROPAGATION[mount.mountPropagation],
   }));
   const taken = new Set(list.map(({ containerPath }) => posix.normalize(containerPath)));
@@ -202,7 +224,12 @@ function mounts(
   ];
   for (const mount of own) {
     if (taken.has(posix.normalize(mount.containerPath))) continue;
-    list.push({ ...mount, readonly: false, propagation: PROPAGATION.None });
+    list.push({
+      ...mount,
+      readonly: false,
+      recursiveReadOnly: false,
+      propagation: PROPAGATION.None,
+    });
   }
   return list;
 }

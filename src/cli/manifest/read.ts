@@ -3,7 +3,7 @@ import { isScalar, parseAllDocuments } from 'yaml';
 import { z } from 'zod';
 import { nearest } from '../../util/nearest.js';
 import { usage } from '../failure.js';
-import { IGNORED_FIELDS, UNSUPPORTED_FIELDS, podSchema } from './schema.js';
+import { IGNORED_FIELDS, UNSUPPORTED_FIELDS, everyContainer, podSchema } from './schema.js';
 import type { PodManifest } from './schema.js';
 
 export interface ReadManifest {
@@ -138,8 +138,13 @@ function unwrapped(schema: z.core.$ZodType): z.core.$ZodType {
 /** What no single field can tell. */
 function crossChecks(pod: PodManifest): string[] {
   const { spec } = pod;
-  const problems = duplicates(spec.containers, 'spec.containers');
-  problems.push(...duplicates(spec.volumes, 'spec.volumes'));
+  const containers = everyContainer(spec);
+  const problems = duplicates(
+    containers.map(({ container, at }) => ({ name: container.name, at })),
+  );
+  problems.push(
+    ...duplicates(spec.volumes.map(({ name }, index) => ({ name, at: `spec.volumes[${index}]` }))),
+  );
   spec.volumes.forEach((volume, index) => {
     if ((volume.hostPath === undefined) === (volume.emptyDir === undefined)) {
       problems.push(`spec.volumes[${index}] must have one of hostPath and emptyDir`);
@@ -152,8 +157,7 @@ function crossChecks(pod: PodManifest): string[] {
     problems.push('spec.dnsConfig.nameservers must name a server when spec.dnsPolicy is "None"');
   }
   const volumes = new Set(spec.volumes.map(({ name }) => name));
-  spec.containers.forEach((container, index) => {
-    const at = `spec.containers[${index}]`;
+  for (const { container, at } of containers) {
     container.volumeMounts.forEach((mount, position) => {
       const path = `${at}.volumeMounts[${position}]`;
       if (!volumes.has(mount.name)) {
@@ -164,11 +168,18 @@ function crossChecks(pod: PodManifest): string[] {
           `${path}.mountPropagation is "Bidirectional", which needs a privileged container`,
         );
       }
+      if (
+        mount.recursiveReadOnly !== 'Disabled' &&
+        (!mount.readOnly || mount.mountPropagation !== 'None')
+      ) {
+        problems.push(`${path}.recursiveReadOnly needs readOnly: true and mountPropagation: None`);
+      }
     });
     container.env.forEach((variable, position) => {
       if (variable.value !== undefined && variable.valueFrom !== undefined) {
         problems.push(`${at}.env[${position}] has both value and valueFrom`);
       }
+      problems.push(...referenceProblems(variable, container.name, `${at}.env[${position}]`));
     });
     const { privileged, allowPrivilegeEscalation } = container.securityContext;
     if (privileged && !allowPrivilegeEscalation) {
@@ -176,14 +187,45 @@ function crossChecks(pod: PodManifest): string[] {
         `${at}.securityContext.allowPrivilegeEscalation must not be false for a privileged container`,
       );
     }
-  });
+    problems.push(...profileProblems(container.securityContext, `${at}.securityContext`));
+  }
+  problems.push(...profileProblems(spec.securityContext, 'spec.securityContext'));
+  if (spec.hostNetwork && spec.hostnameOverride !== undefined) {
+    problems.push('spec.hostNetwork and spec.hostnameOverride exclude each other');
+  }
   return problems;
 }
 
-function duplicates(list: readonly { name: string }[], at: string): string[] {
+type EnvVar = PodManifest['spec']['containers'][number]['env'][number];
+
+function referenceProblems({ valueFrom }: EnvVar, container: string, at: string): string[] {
+  if (valueFrom === undefined) return [];
+  const { fieldRef, resourceFieldRef } = valueFrom;
+  if ((fieldRef === undefined) === (resourceFieldRef === undefined)) {
+    return [`${at}.valueFrom must have one of fieldRef and resourceFieldRef`];
+  }
+  const other = resourceFieldRef?.containerName ?? container;
+  if (other === container) return [];
+  return [
+    `${at}.valueFrom.resourceFieldRef.containerName is "${other}", and pvecri run supports the container's own figures alone`,
+  ];
+}
+
+type Profiles = Pick<PodManifest['spec']['securityContext'], 'seccompProfile' | 'appArmorProfile'>;
+
+function profileProblems(context: Profiles, at: string): string[] {
+  return (['seccompProfile', 'appArmorProfile'] as const).flatMap((field) => {
+    const profile = context[field];
+    if (profile === undefined) return [];
+    if ((profile.type === 'Localhost') === (profile.localhostProfile !== undefined)) return [];
+    return [`${at}.${field}.localhostProfile must be given with type "Localhost", and only then`];
+  });
+}
+
+function duplicates(list: readonly { name: string; at: string }[]): string[] {
   const seen = new Set<string>();
-  return list.flatMap(({ name }, index) => {
-    if (seen.has(name)) return [`${at}[${index}].name ${JSON.stringify(name)} is used twice`];
+  return list.flatMap(({ name, at }) => {
+    if (seen.has(name)) return [`${at}.name ${JSON.stringify(name)} is used twice`];
     seen.add(name);
     return [];
   });

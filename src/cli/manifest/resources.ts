@@ -1,6 +1,8 @@
 /** Requests and limits as the kubelet turns them into cgroup figures. */
 import { LinuxContainerResources } from '../../cri/gen/index.js';
-import type { ContainerManifest, PodSpec } from './schema.js';
+import type { RESOURCE_FIELDS, ContainerManifest } from './container-schema.js';
+import { everyContainer } from './schema.js';
+import type { PodSpec } from './schema.js';
 
 const CPU_PERIOD_MICROS = 100_000n;
 const MIN_SHARES = 2n;
@@ -10,6 +12,13 @@ const MIN_QUOTA = 1000n;
 /** `k8s.io/kubernetes/pkg/kubelet/qos`: least and most likely to be killed for memory. */
 const GUARANTEED_OOM_SCORE = -997;
 const BEST_EFFORT_OOM_SCORE = 1000;
+
+export type ResourceField = (typeof RESOURCE_FIELDS)[number];
+
+export interface Machine {
+  cpus: number;
+  memoryBytes: bigint;
+}
 
 interface Effective {
   cpuRequest: bigint;
@@ -30,8 +39,37 @@ export function containerResources(
     cpuShares: clamp((cpuRequest * 1024n) / 1000n, MIN_SHARES, MAX_SHARES),
     cpuQuota: cpuLimit === 0n ? 0n : quota < MIN_QUOTA ? MIN_QUOTA : quota,
     memoryLimitInBytes: memoryLimit,
+    hugepageLimits: hugepages(container),
     oomScoreAdj: BigInt(oomScore(spec, container, machineMemoryBytes)),
   });
+}
+
+/** CRI writes sizes of pages as the kernel names the hugetlb files: 2MB, 1GB. */
+function hugepages({ resources }: ContainerManifest): { pageSize: string; limit: bigint }[] {
+  const sizes = [
+    ['2MB', resources.limits['hugepages-2Mi']],
+    ['1GB', resources.limits['hugepages-1Gi']],
+  ] as const;
+  return sizes.flatMap(([pageSize, limit]) => (limit === undefined ? [] : [{ pageSize, limit }]));
+}
+
+/** What a resourceFieldRef stands for: cores or bytes, in units of the divisor, rounded up. */
+export function resourceField(
+  container: ContainerManifest,
+  resource: ResourceField,
+  divisorThousandths: bigint,
+  machine: Machine,
+): bigint {
+  const { cpuRequest, cpuLimit, memoryRequest, memoryLimit } = effective(container);
+  const thousandths = {
+    // Without a limit it is all that the machine has, as in Kubernetes.
+    'limits.cpu': cpuLimit || BigInt(machine.cpus) * 1000n,
+    'limits.memory': (memoryLimit || machine.memoryBytes) * 1000n,
+    'requests.cpu': cpuRequest,
+    'requests.memory': memoryRequest * 1000n,
+  }[resource];
+  const divisor = divisorThousandths || 1000n;
+  return (thousandths + divisor - 1n) / divisor;
 }
 
 /** A limit without a request stands for the request too. */
@@ -46,7 +84,7 @@ function effective(container: ContainerManifest): Effective {
 }
 
 export function qosClass(spec: PodSpec): 'Guaranteed' | 'Burstable' | 'BestEffort' {
-  const all = spec.containers.map(effective);
+  const all = everyContainer(spec).map(({ container }) => effective(container));
   const isGuaranteed = all.every(
     (one) =>
       one.cpuLimit > 0n &&

@@ -7,7 +7,10 @@ import {
   SecurityProfile_ProfileType as ProfileType,
   SupplementalGroupsPolicy,
 } from '../../cri/gen/index.js';
-import type { AppArmorProfile, ContainerManifest, PodSpec, SeccompProfile } from './schema.js';
+import { posix } from 'node:path';
+import { SECCOMP_FOLDER } from './container-schema.js';
+import type { AppArmorProfile, ContainerManifest, SeccompProfile } from './container-schema.js';
+import type { PodSpec } from './schema.js';
 
 /** What the kubelet hides from a container with procMount Default. */
 const MASKED_PATHS = [
@@ -56,7 +59,7 @@ export function containerSecurity(
     ...(uid !== undefined && { runAsUser: { value: BigInt(uid) } }),
     ...(gid !== undefined && { runAsGroup: { value: BigInt(gid) } }),
     readonlyRootfs: own.readOnlyRootFilesystem,
-    supplementalGroups: pod.supplementalGroups.map(BigInt),
+    supplementalGroups: podGroups(spec).map(BigInt),
     supplementalGroupsPolicy: SupplementalGroupsPolicy[pod.supplementalGroupsPolicy],
     noNewPrivs: !own.allowPrivilegeEscalation,
     maskedPaths: own.privileged ? [] : MASKED_PATHS,
@@ -66,9 +69,23 @@ export function containerSecurity(
   });
 }
 
+/** The group that owns the pod's volumes is one of every container. */
+export function podGroups({ securityContext }: PodSpec): number[] {
+  const { fsGroup, supplementalGroups } = securityContext;
+  return fsGroup === undefined || supplementalGroups.includes(fsGroup)
+    ? supplementalGroups
+    : [...supplementalGroups, fsGroup];
+}
+
 /** Without a profile the runtime's default is asked for, as a kubelet does with seccompDefault on. */
 export function seccomp(profile: SeccompProfile | undefined): SecurityProfile {
-  return SecurityProfile.create({ profileType: ProfileType[profile?.type ?? 'RuntimeDefault'] });
+  return SecurityProfile.create({
+    profileType: ProfileType[profile?.type ?? 'RuntimeDefault'],
+    localhostRef:
+      profile?.type === 'Localhost'
+        ? posix.join(SECCOMP_FOLDER, profile.localhostProfile ?? '')
+        : '',
+  });
 }
 
 function apparmor(profile: AppArmorProfile | undefined): { apparmor?: SecurityProfile } {

@@ -177,6 +177,67 @@ describe('a field of the manifest', () => {
     assert.equal(text, '80\n');
   });
 
+  it('initContainers, one after the other, before the others', async () => {
+    const init = (name: string, script: string, more: Fields = {}): Fields => ({
+      name,
+      image: 'example.org/busybox:1',
+      command: ['sh', '-c', script],
+      volumeMounts: [{ name: 'work', mountPath: '/work' }],
+      ...more,
+    });
+    const stays = 'touch /work/sidecar; exec sleep 1000';
+    const text = await output(
+      'while [ ! -e /work/sidecar ]; do usleep 10000; done; cat /work/log; stat -c %g:%a /work; id -G',
+      {
+        volumeMounts: [{ name: 'work', mountPath: '/work' }],
+        securityContext: { runAsUser: 1000 },
+      },
+      {
+        volumes: [{ name: 'work', emptyDir: {} }],
+        securityContext: { fsGroup: 4321, supplementalGroupsPolicy: 'Strict' },
+        initContainers: [
+          init('stays', stays, { restartPolicy: 'Always' }),
+          init('one', 'usleep 300000; echo one >> /work/log'),
+          init('two', 'echo two >> /work/log'),
+        ],
+      },
+    );
+    assert.equal(text, 'one\ntwo\n4321:2777\n1000 4321\n');
+  });
+
+  it('an init container that fails ends the pod', async () => {
+    const text = stringify({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'failing' },
+      spec: {
+        initContainers: [{ name: 'bad', image: 'example.org/busybox:1', command: ['false'] }],
+        containers: [{ name: 'main', image: 'example.org/busybox:1', command: ['true'] }],
+      },
+    });
+    const { code, stderr } = await pvecri(agent, ['run', '-', '--log-dir', agent.logs], {
+      stdin: text,
+    });
+    assert.equal(code, 1);
+    assert.match(stderr, /init container bad ended with exit code 1 \(Error\)/);
+    assert.equal((await pvecri(agent, ['pods', '-q'])).stdout, '');
+  });
+
+  it('hostnameOverride', async () => {
+    assert.equal(
+      await output('hostname', {}, { hostnameOverride: 'db.example.org' }),
+      'db.example.org\n',
+    );
+  });
+
+  it('resourceFieldRef', async () => {
+    const env = [
+      { name: 'A', valueFrom: { resourceFieldRef: { resource: 'limits.memory', divisor: '1Mi' } } },
+    ];
+    const resources = { limits: { memory: '64Mi' } };
+    assert.equal(await output('echo $A', { env, resources }), '64\n');
+  });
+
   it('tty', async () => {
     assert.equal(await output('test -t 1 && echo terminal', { tty: true }), 'terminal\r\n');
     assert.equal(await output('test -t 1 || echo none'), 'none\n');

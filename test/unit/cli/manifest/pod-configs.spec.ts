@@ -1,7 +1,7 @@
 /** From a manifest to CRI messages: what a kubelet would send. */
 import assert from 'node:assert/strict';
 import { stringify } from 'yaml';
-import { MountPropagation, NamespaceMode } from '../../../../src/cri/gen/index.js';
+import { MountPropagation, NamespaceMode, Signal } from '../../../../src/cri/gen/index.js';
 import type { ContainerConfig, PodSandboxConfig } from '../../../../src/cri/gen/index.js';
 import { hostsFile, parseResolvConf, podDns } from '../../../../src/cli/manifest/dns.js';
 import { containerConfig, sandboxConfig } from '../../../../src/cli/manifest/pod-configs.js';
@@ -20,7 +20,7 @@ const setting: PodSetting = {
   logDirectory: '/var/log/pods/shop_web_1111',
   filesDirectory: '/var/lib/pvecri/run/1111',
   hostResolvConf: 'nameserver 192.0.2.53\nsearch example.org\noptions ndots:2\n',
-  machineMemoryBytes: 8n * GIB,
+  machine: { cpus: 4, memoryBytes: 8n * GIB },
 };
 
 function manifest(spec: Fields = {}, container: Fields = {}, metadata: Fields = {}): PodManifest {
@@ -98,6 +98,10 @@ describe('sandboxConfig', () => {
     assert.equal(sandbox({ hostNetwork: true }).hostname, 'pve1');
     const long = `${'a'.repeat(62)}.b`;
     assert.equal(sandbox({}, {}, { name: long }).hostname, 'a'.repeat(62));
+  });
+
+  it('takes a hostname override as it is', () => {
+    assert.equal(sandbox({ hostnameOverride: 'db.example.org' }).hostname, 'db.example.org');
   });
 
   it('maps ports, with 0 where the host has none', () => {
@@ -181,6 +185,66 @@ describe('containerConfig', () => {
       NOTE: '$(NAME)',
       NONE: '',
     });
+  });
+
+  it('fills figures of the container into env, in units of the divisor and rounded up', () => {
+    const figure = (resource: string, divisor?: string): object => ({
+      name: `${resource}/${divisor ?? ''}`,
+      valueFrom: { resourceFieldRef: { resource, ...(divisor && { divisor }) } },
+    });
+    const env = [
+      figure('limits.cpu'),
+      figure('limits.cpu', '1m'),
+      figure('limits.memory', '1Mi'),
+      figure('requests.memory'),
+    ];
+    const values = (container: Fields): string[] =>
+      envOf(main({ env, ...container })).map(([, value]) => value);
+    const limits = { cpu: '1500m', memory: '100Mi' };
+    assert.deepEqual(values({ resources: { limits } }), ['2', '1500', '100', '104857600']);
+    // Without a limit it is what the machine has.
+    assert.deepEqual(values({}), ['4', '4000', '8192', '0']);
+  });
+
+  it('asks for huge pages, a stop signal, and recursive read-only mounts', () => {
+    const config = main(
+      {
+        resources: { limits: { 'hugepages-2Mi': '8Mi', 'hugepages-1Gi': '2Gi' } },
+        lifecycle: { stopSignal: 'SIGRTMIN+1' },
+        volumeMounts: [
+          { name: 'a', mountPath: '/a', readOnly: true, recursiveReadOnly: 'Enabled' },
+        ],
+      },
+      { volumes: [{ name: 'a', emptyDir: {} }] },
+    );
+    assert.deepEqual(
+      config.linux?.resources?.hugepageLimits.map(({ pageSize, limit }) => [pageSize, limit]),
+      [
+        ['2MB', 8n << 20n],
+        ['1GB', 2n << 30n],
+      ],
+    );
+    assert.equal(config.stopSignal, Signal.SIGRTMINPLUS1);
+    assert.deepEqual(
+      config.mounts.slice(0, 1).map((mount) => [mount.readonly, mount.recursiveReadOnly]),
+      [[true, true]],
+    );
+  });
+
+  it('names profiles where the kubelet keeps them', () => {
+    const security = main({
+      securityContext: {
+        seccompProfile: { type: 'Localhost', localhostProfile: 'profiles/audit.json' },
+      },
+    }).linux?.securityContext;
+    assert.equal(security?.seccomp?.localhostRef, '/var/lib/kubelet/seccomp/profiles/audit.json');
+  });
+
+  it('gives every container the group of the volumes', () => {
+    const spec = { securityContext: { fsGroup: 2000, supplementalGroups: [3000] } };
+    const groups = [3000n, 2000n];
+    assert.deepEqual(main({}, spec).linux?.securityContext?.supplementalGroups, groups);
+    assert.deepEqual(sandbox(spec).linux?.securityContext?.supplementalGroups, groups);
   });
 
   it('mounts volumes, the hosts file and the termination log', () => {
