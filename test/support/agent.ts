@@ -5,6 +5,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createHash } from 'node:crypto';
@@ -21,6 +22,8 @@ import { makeTempFolder, removeTempFolder } from './temp.js';
 export const CGROUP_ROOT = existsSync('/sys/fs/cgroup/cgroup.procs')
   ? '/sys/fs/cgroup'
   : '/sys/fs/cgroup/unified';
+/** What the agent and host-local keep in their folders for good. */
+const OWN_FILES = /^(\.trash|lock|last_reserved_ip\.0)$/;
 /** The command as it is installed: `npm run test:integration` bundles it first. */
 const COMMAND = ['dist/pvecri.js'];
 
@@ -41,6 +44,8 @@ export class TestAgent {
   #client: CriClient | undefined;
   /** All that the agents of this folder have logged. */
   output = '';
+  /** What the agents find in their environment beside the test's own. */
+  readonly env: Record<string, string> = {};
 
   constructor(extraConfig = '', logLevel = 'debug') {
     for (const folder of [this.logs, this.confDir, this.binDir]) mkdirSync(folder);
@@ -68,6 +73,9 @@ export class TestAgent {
   async start(): Promise<void> {
     const child = this.launch();
     this.#child = child;
+    // Not by the client: a gRPC channel waits for a second after a failed attempt.
+    for (let i = 0; i < 1500 && !(await this.#listens()) && child.exitCode === null; i++)
+      await sleep(10);
     for (let attempt = 0; ; attempt++) {
       try {
         await this.client.runtime.version(VersionRequest.create(), { timeoutMs: 1000 });
@@ -87,6 +95,7 @@ export class TestAgent {
     const command = [process.execPath, ...COMMAND, 'agent', '--config', configFile];
     const child = spawn('nsenter', [`--net=${this.netns}`, ...wrapper, ...command], {
       stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...this.env },
     });
     for (const stream of [child.stdout, child.stderr]) {
       stream.on('data', (chunk: Buffer) => (this.output += chunk.toString()));
@@ -112,7 +121,9 @@ export class TestAgent {
     this.#child = undefined;
     this.#client?.close();
     this.#client = undefined;
-    if (!child || child.exitCode !== null) return child?.exitCode ?? null;
+    if (!child || child.exitCode !== null || child.signalCode !== null) {
+      return child?.exitCode ?? null;
+    }
     child.kill(signal);
     const [code] = (await once(child, 'exit')) as [number | null];
     return code;
@@ -140,12 +151,17 @@ export class TestAgent {
       'root/sandboxes',
       'root/containers',
       'root/networks',
+      'root/rootfs',
+      'root/rootfs/.trash',
+      'root/images/tmp',
       'state/containers',
       'state/sandboxes',
       'state/namespaces',
+      'leases/test',
     ].flatMap((path) => {
       const folder = join(this.folder, path);
-      return existsSync(folder) ? readdirSync(folder).map((name) => `${path}/${name}`) : [];
+      const names = existsSync(folder) ? readdirSync(folder) : [];
+      return names.filter((name) => !OWN_FILES.test(name)).map((name) => `${path}/${name}`);
     });
     return [...mounts, ...cgroups, ...links, ...folders, ...this.#processes()];
   }
@@ -157,6 +173,18 @@ export class TestAgent {
 
   readLog(name: string): string {
     return readFileSync(join(this.logs, name), 'utf8');
+  }
+
+  async #listens(): Promise<boolean> {
+    const socket = connect(this.socket);
+    try {
+      await once(socket, 'connect');
+      return true;
+    } catch {
+      return false;
+    } finally {
+      socket.destroy();
+    }
   }
 
   #processes(): string[] {
