@@ -6,6 +6,7 @@ import { readHostFacts } from './host-facts.js';
 import { FolderImageStore } from './images/image-store.js';
 import { createRegistryOpener } from './images/registry-source.js';
 import { createUnpack } from './images/unpack-process.js';
+import { HostAppArmor } from './lxc/apparmor.js';
 import { LxcEngine } from './lxc/engine.js';
 import { PausePodInit } from './lxc/pod-init.js';
 import { libexecDir, type NativeAddon } from './native/binding.js';
@@ -52,7 +53,7 @@ export async function compose(
     log.error({ path, reason }, 'cannot read an image record; it is left as it is');
   }
   const rootfs = await OverlayStorage.open({ root: join(root, 'rootfs'), imagesRoot, addon });
-  const host = readHostFacts(root, addon);
+  const host = readHostFacts(root, addon, new HostAppArmor(spawner));
   const objects = new Objects();
   const context: RuntimeContext = {
     store: new FileStateStore(root),

@@ -17,6 +17,7 @@ import { loadAddon } from './native/binding.js';
 import { createLogger, type AgentLogger } from './observe/log.js';
 import { Notifier } from './observe/notify.js';
 import { StatsCollector } from './runtime/container-stats.js';
+import type { RuntimeContext } from './runtime/context.js';
 import { recover } from './runtime/recovery.js';
 import { lockRoot } from './store/root-lock.js';
 import { listenStreaming, type StreamingServer } from './streaming/server.js';
@@ -90,6 +91,7 @@ class Daemon {
         'cgroup v2 lacks controllers here: their limits and statistics are missing',
       );
     }
+    await prepareAppArmor(context);
     this.#ready = true;
     const onReload = (): void => void this.#reload(composition, notifier);
     process.on('SIGHUP', onReload);
@@ -148,6 +150,16 @@ class Daemon {
       this.#log.error({ err: error }, 'configuration not reloaded; the earlier one goes on');
       notifier.reloaded('configuration not reloaded; the earlier one goes on');
     }
+  }
+}
+
+/** So that the first container need not wait for it; without it those that name no profile have none. */
+async function prepareAppArmor({ host, log }: RuntimeContext): Promise<void> {
+  if (!host.appArmor.enabled) return;
+  try {
+    await host.appArmor.loadDefault();
+  } catch (error) {
+    log.warn({ err: error }, 'containers that name no AppArmor profile will run without one');
   }
 }
 

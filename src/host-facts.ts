@@ -1,18 +1,26 @@
 /** The host as the verbs see it: facts of this boot, and the kernel services that have no port. */
 import { createHash, randomBytes } from 'node:crypto';
-import { closeSync, readFileSync } from 'node:fs';
-import { mkdir, stat } from 'node:fs/promises';
+import { closeSync, constants, readFileSync } from 'node:fs';
+import { mkdir, open, stat } from 'node:fs/promises';
+import { release } from 'node:os';
 import { hasCode, RuntimeError, wrap } from './core/errors.js';
 import type { NativeAddon } from './native/binding.js';
 import type { HostFacts } from './runtime/context.js';
 
-export function readHostFacts(root: string, addon: NativeAddon): HostFacts {
+export function readHostFacts(
+  root: string,
+  addon: NativeAddon,
+  appArmor: HostFacts['appArmor'],
+): HostFacts {
   return {
     bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
     cgroupBase: cgroupBase(root),
     now,
     newId: () => randomBytes(32).toString('hex'),
+    kernel: release(),
     compileSeccomp: memoize(addon),
+    readHostFile,
+    appArmor,
     readFileBelow: (fd, path, maxBytes) => addon.readFileInRoot(fd, path, maxBytes),
     closeFd: closeSync,
     ensureMountSource,
@@ -46,6 +54,41 @@ function memoize(addon: NativeAddon): HostFacts['compileSeccomp'] {
     compiled.set(key, program);
     return program;
   };
+}
+
+/** By one descriptor, so that what is measured is what is read; a FIFO does not hold the agent up. */
+async function readHostFile(what: string, path: string, maxBytes: number): Promise<Uint8Array> {
+  const { O_RDONLY, O_NONBLOCK, O_NOCTTY } = constants;
+  const subject = `${what} ${path}`;
+  let file;
+  try {
+    file = await open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT', 'ENOTDIR'))
+      throw wrap(error, `cannot read ${subject}`, 'failed-precondition');
+    throw new RuntimeError('not-found', `${subject} does not exist: put it there`, error);
+  }
+  try {
+    const status = await file.stat();
+    if (!status.isFile())
+      throw new RuntimeError('failed-precondition', `${subject} is not a regular file`);
+    if (status.size > maxBytes)
+      throw new RuntimeError('invalid-argument', `${subject} is larger than ${maxBytes} bytes`);
+    const bytes = Buffer.alloc(status.size);
+    let length = 0;
+    while (length < bytes.length) {
+      const { bytesRead } = await file.read(bytes, length, bytes.length - length, length);
+      if (bytesRead === 0) break;
+      length += bytesRead;
+    }
+    return bytes.subarray(0, length);
+  } catch (error) {
+    throw error instanceof RuntimeError
+      ? error
+      : wrap(error, `cannot read ${subject}`, 'failed-precondition');
+  } finally {
+    await file.close();
+  }
 }
 
 /** CRI callers expect a missing host path to become a folder, as with the other runtimes. */

@@ -4,6 +4,7 @@
 #include <seccomp.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <iterator>
 
 #include "addon/arguments.h"
@@ -13,7 +14,7 @@
 namespace pvecri {
 namespace {
 
-constexpr int kMaxErrno = 4095;  // SECCOMP_RET_ERRNO passes no more on
+constexpr int kMaxErrno = 4094;  // libseccomp takes one less than the kernel
 
 struct Operator {
   const char* name;
@@ -59,15 +60,24 @@ SeccompArgument ToArgument(const Napi::Object& object) {
   return argument;
 }
 
+uint32_t ToAction(const Napi::Object& object) {
+  std::string name = ToText(object.Get("action"), "action");
+  auto value = static_cast<uint32_t>(
+      Has(object, "errno") ? ToInteger(object.Get("errno"), "errno", 0, kMaxErrno) : EPERM);
+  if (name == "allow") return SCMP_ACT_ALLOW;
+  if (name == "errno") return SCMP_ACT_ERRNO(value);
+  if (name == "kill-process") return SCMP_ACT_KILL_PROCESS;
+  if (name == "kill-thread") return SCMP_ACT_KILL_THREAD;
+  if (name == "log") return SCMP_ACT_LOG;
+  if (name == "trace") return SCMP_ACT_TRACE(value);
+  if (name == "trap") return SCMP_ACT_TRAP;
+  throw Napi::TypeError::New(object.Env(), "action " + name + " is unknown");
+}
+
 SeccompRule ToRule(const Napi::Object& object) {
   SeccompRule rule;
   rule.names = ToTexts(object.Get("names"), "names");
-  std::string action = ToText(object.Get("action"), "action");
-  if (action == "errno") {
-    rule.error = static_cast<int>(ToInteger(object.Get("errno"), "errno", 1, kMaxErrno));
-  } else if (action != "allow") {
-    throw Napi::TypeError::New(object.Env(), "action must be allow or errno, not " + action);
-  }
+  rule.action = ToAction(object);
   if (Has(object, "args")) {
     Napi::Value args = object.Get("args");
     if (!args.IsArray()) throw Napi::TypeError::New(object.Env(), "args must be an array");
@@ -84,8 +94,12 @@ Napi::Value Compile(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Napi::Object profile = ToObject(info[0], "profile");
   SeccompRules rules;
-  rules.default_error =
-      static_cast<int>(ToInteger(profile.Get("defaultErrno"), "defaultErrno", 1, kMaxErrno));
+  rules.default_action = ToAction(ToObject(profile.Get("fallback"), "fallback"));
+  for (const std::string& name : ToTexts(profile.Get("architectures"), "architectures")) {
+    uint32_t token = seccomp_arch_resolve_name(name.c_str());
+    if (token == 0) throw Napi::TypeError::New(env, "architecture " + name + " is unknown");
+    rules.architectures.push_back(token);
+  }
   Napi::Value list = profile.Get("rules");
   if (!list.IsArray()) throw Napi::TypeError::New(env, "rules must be an array");
   Napi::Array array = list.As<Napi::Array>();

@@ -22,22 +22,19 @@ struct Release {
 };
 using Context = std::unique_ptr<std::remove_pointer_t<scmp_filter_ctx>, Release>;
 
-Failure AddArchitectures(scmp_filter_ctx context) {
-#if defined(__x86_64__)
-  // A container may run i386 and x32 programs; without them each such call would be a way round the
-  // rules or the end of the program.
-  for (uint32_t architecture : {SCMP_ARCH_X86, SCMP_ARCH_X32}) {
+Failure AddArchitectures(scmp_filter_ctx context, const SeccompRules& rules) {
+  for (uint32_t architecture : rules.architectures) {
     int result = seccomp_arch_add(context, architecture);
     if (result < 0 && result != -EEXIST) return {-result, "seccomp_arch_add", {}, {}};
   }
-#endif
   return {};
 }
 
-Failure AddRule(scmp_filter_ctx context, const SeccompRule& rule, int default_error) {
+bool LetsPass(uint32_t action) { return action == SCMP_ACT_ALLOW || action == SCMP_ACT_LOG; }
+
+Failure AddRule(scmp_filter_ctx context, const SeccompRule& rule, uint32_t default_action) {
   // libseccomp refuses a rule that says what holds anyway.
-  if (rule.error == default_error) return {};
-  uint32_t action = rule.error == 0 ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(rule.error);
+  if (rule.action == default_action) return {};
   std::vector<scmp_arg_cmp> arguments;
   for (const SeccompArgument& argument : rule.arguments) {
     arguments.push_back(
@@ -45,8 +42,12 @@ Failure AddRule(scmp_filter_ctx context, const SeccompRule& rule, int default_er
   }
   for (const std::string& name : rule.names) {
     int number = seccomp_syscall_resolve_name(name.c_str());
-    if (number == __NR_SCMP_ERROR) continue;  // newer than this libseccomp
-    int result = seccomp_rule_add_array(context, action, number,
+    if (number == __NR_SCMP_ERROR) {
+      // Newer than this libseccomp. Where the rest is forbidden, so is this.
+      if (!LetsPass(default_action) || LetsPass(rule.action)) continue;
+      return {ENOSYS, "seccomp_syscall_resolve_name", name, "libseccomp does not know the call"};
+    }
+    int result = seccomp_rule_add_array(context, rule.action, number,
                                         static_cast<unsigned>(arguments.size()), arguments.data());
     if (result < 0) return {-result, "seccomp_rule_add", name, {}};
   }
@@ -74,16 +75,16 @@ Failure Export(scmp_filter_ctx context, std::vector<uint8_t>* program) {
 }  // namespace
 
 Failure CompileSeccomp(const SeccompRules& rules, std::vector<uint8_t>* program) {
-  Context context(seccomp_init(SCMP_ACT_ERRNO(rules.default_error)));
+  Context context(seccomp_init(rules.default_action));
   if (!context) return {ENOMEM, "seccomp_init", {}, {}};
   int result = seccomp_attr_set(context.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
   if (result < 0) return {-result, "seccomp_attr_set", {}, {}};
   // A binary tree: a call in the middle of 400 rules costs 9 comparisons instead of 200.
   result = seccomp_attr_set(context.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2);
   if (result < 0) return {-result, "seccomp_attr_set", {}, {}};
-  if (Failure failure = AddArchitectures(context.get())) return failure;
+  if (Failure failure = AddArchitectures(context.get(), rules)) return failure;
   for (const SeccompRule& rule : rules.rules) {
-    if (Failure failure = AddRule(context.get(), rule, rules.default_error)) return failure;
+    if (Failure failure = AddRule(context.get(), rule, rules.default_action)) return failure;
   }
   return Export(context.get(), program);
 }

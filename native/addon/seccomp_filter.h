@@ -18,16 +18,17 @@ struct SeccompArgument {
 
 struct SeccompRule {
   std::vector<std::string> names;
-  int error = 0;  // errno the calls get, 0 to allow them
+  uint32_t action = 0;  // SCMP_ACT_*
   std::vector<SeccompArgument> arguments;
 };
 
 struct SeccompRules {
-  int default_error = 0;
+  uint32_t default_action = 0;
+  std::vector<uint32_t> architectures;  // SCMP_ARCH_*, besides the native one
   std::vector<SeccompRule> rules;
 };
 
-// `program` becomes struct sock_filter[] for the native architecture and those it runs as well.
+// `program` becomes struct sock_filter[]. A failure's path is the system call that is at fault.
 Failure CompileSeccomp(const SeccompRules& rules, std::vector<uint8_t>* program);
 
 }  // namespace pvecri

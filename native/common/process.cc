@@ -97,7 +97,7 @@ bool LoadSeccomp(const Process& process) {
       .len = static_cast<unsigned short>(process.seccomp_size / sizeof(sock_filter)),
       .filter = reinterpret_cast<sock_filter*>(const_cast<uint8_t*>(process.seccomp)),
   };
-  return ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
+  return ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, process.seccomp_flags, &program) == 0;
 }
 
 // The working directory must lie below the root: a descriptor that leads outside shows as
@@ -202,6 +202,9 @@ bool ParseProcess(const Field& field, Process* process, Failure* failure) {
         process->seccomp = part.data;
         process->seccomp_size = part.size;
         break;
+      case Tag::kSeccompFlags:
+        process->seccomp_flags = static_cast<unsigned>(part.number());
+        break;
       case Tag::kAppArmorProfile:
         if (!text) return failure->Set("spec", "apparmor profile", EINVAL);
         process->apparmor_profile = text;
@@ -264,8 +267,11 @@ void BecomePayload(const Process& process, int alive, Failure* failure) {
   }
   if (process.apparmor_profile != nullptr) {
     char label[300];
-    snprintf(label, sizeof(label), "exec %s", process.apparmor_profile);
-    if (!WriteOwnProcFile("attr/apparmor/exec", label)) {
+    int length = snprintf(label, sizeof(label), "exec %s", process.apparmor_profile);
+    // Cut short it could be another profile's name.
+    bool whole = length < static_cast<int>(sizeof(label));
+    if (!whole) errno = ENAMETOOLONG;
+    if (!whole || !WriteOwnProcFile("attr/apparmor/exec", label)) {
       failure->Set("apparmor profile", process.apparmor_profile);
       return;
     }

@@ -23,6 +23,7 @@ struct Process {
   bool no_new_privileges = false;
   const uint8_t* seccomp = nullptr;
   uint32_t seccomp_size = 0;
+  unsigned seccomp_flags = 0;  // SECCOMP_FILTER_FLAG_*
   const char* apparmor_profile = nullptr;
   bool has_oom_score_adj = false;
   int oom_score_adj = 0;

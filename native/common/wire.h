@@ -48,6 +48,7 @@ enum class Tag : uint16_t {
   kAppArmorProfile = 39,
   kOomScoreAdj = 40,
   kTty = 41,
+  kSeccompFlags = 45,
   // An exec; with kCgroupRoot, kCgroupOuter and kProcess.
   kExecName = 50,
   // Requests on the control socket.

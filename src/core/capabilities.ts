@@ -99,6 +99,12 @@ function normalise(names: readonly string[]): Set<string> {
   );
 }
 
+/** Of a name with or without `CAP_`; undefined for one that does not exist. */
+export function capabilityNumber(name: string): number | undefined {
+  const number = NAMES.findIndex((each) => each === name.replace(/^CAP_/, ''));
+  return number < 0 ? undefined : number;
+}
+
 export function capabilityName(number: number): string {
   return `CAP_${NAMES[number] ?? number}`;
 }

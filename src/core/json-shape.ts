@@ -39,6 +39,14 @@ export function optional<T>(
   return value === undefined ? absent : read(value, `${where}.${key}`);
 }
 
+/** From 0 to `most`; larger ones than a double holds as parseStrictJson's `largeIntegers` gives them. */
+export function asInteger(value: unknown, where: string, most: bigint | number): bigint {
+  const isInteger = typeof value === 'bigint' || Number.isSafeInteger(value);
+  const integer = isInteger ? BigInt(value as bigint | number) : -1n;
+  if (integer >= 0n && integer <= most) return integer;
+  throw wrongType(where, `an integer from 0 to ${most}`);
+}
+
 export function asStrings(value: unknown, where: string): string[] {
   return asArray(value, where).map((item, index) => asString(item, `${where}[${index}]`));
 }

@@ -85,6 +85,9 @@ export interface BindMount {
   propagation: 'private' | 'slave' | 'shared';
 }
 
+/** A seccomp or AppArmor profile: the path of a file of the one, the name of a loaded one of the other. */
+export type SecurityProfile = 'runtime-default' | 'unconfined' | `localhost/${string}`;
+
 /** What the held init and the exec helper do to become the payload's process. */
 export interface ProcessSpec {
   argv: string[];
@@ -99,6 +102,8 @@ export interface ProcessSpec {
   noNewPrivileges: boolean;
   /** Compiled BPF program (struct sock_filter[]), or null for unconfined. */
   seccomp: Uint8Array | null;
+  /** SECCOMP_FILTER_FLAG_* it is loaded with. */
+  seccompFlags: number;
   /** AppArmor profile name to exec under, or null to keep the helper's label. */
   apparmorProfile: string | null;
   /** null keeps what the agent has. */
@@ -208,7 +213,8 @@ export interface ContainerRecord {
   resources: Resources | null;
   /** What an exec inherits from the container's own process; argv and tty are the exec's. */
   process: Omit<ProcessSpec, 'argv' | 'seccomp' | 'tty'>;
-  seccompProfile: 'runtime-default' | 'unconfined';
+  /** Of a profile file the compiled filter is kept beside the record, for execs: the file may change. */
+  seccompProfile: SecurityProfile;
   stdin: boolean;
   stdinOnce: boolean;
   tty: boolean;

@@ -42,6 +42,9 @@ export interface ObjectFolders {
   /** `<state>/containers/<id>`: what a shim needs while it runs. */
   containerRunDirectory(id: ContainerId): string;
   makeContainer(id: ContainerId): Promise<void>;
+  /** A file in the persistent folder, for as long as the host is not restarted: not synced. */
+  writeContainerFile(id: ContainerId, name: string, content: Uint8Array): Promise<void>;
+  readContainerFile(id: ContainerId, name: string): Promise<Uint8Array>;
   /** Removes the volatile folder; the persistent one goes with the record. */
   removeContainerRun(id: ContainerId): Promise<void>;
   /** Writes `<state>/sandboxes/<id>/<name>` (mode 0644) and returns its path. */

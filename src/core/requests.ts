@@ -8,6 +8,7 @@ import type {
   PortMapping,
   Resources,
   SandboxMetadata,
+  SecurityProfile,
 } from './model.js';
 
 export interface SandboxRequest {
@@ -25,8 +26,6 @@ export interface SandboxRequest {
   privileged: boolean;
   runtimeHandler: string;
 }
-
-export type SeccompRequest = 'runtime-default' | 'unconfined';
 
 export interface ContainerRequest {
   sandboxId: string;
@@ -50,7 +49,9 @@ export interface ContainerRequest {
   privileged: boolean;
   readonlyRootfs: boolean;
   noNewPrivileges: boolean;
-  seccomp: SeccompRequest;
+  seccomp: SecurityProfile;
+  /** null for none named: the default where the host has it. */
+  apparmor: SecurityProfile | null;
   maskedPaths: string[];
   readonlyPaths: string[];
   /** null for what the sandbox has. */

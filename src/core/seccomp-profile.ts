@@ -3,17 +3,7 @@
  * runtimes share. What a capability unlocks is allowed when the container has that capability.
  */
 
-export interface SeccompRule {
-  names: string[];
-  action: 'allow' | 'errno';
-  errno?: number;
-  args?: { index: number; op: 'eq' | 'masked-eq'; value: bigint; mask?: bigint }[];
-}
-
-export interface SeccompProfile {
-  defaultErrno: number;
-  rules: SeccompRule[];
-}
+import { foreignArchitectures, type SeccompProfile, type SeccompRule } from './seccomp-rules.js';
 
 const EPERM = 1;
 const ENOSYS = 38;
@@ -97,7 +87,10 @@ const LAST_FAMILY = 45n;
 const PERSONALITIES = [0x0n, 0x0008n, 0x20000n, 0x20008n, 0xffffffffn];
 
 /** The profile for a container with these capabilities (numbers). */
-export function defaultSeccompProfile(capabilities: readonly number[]): SeccompProfile {
+export function defaultSeccompProfile(
+  capabilities: readonly number[],
+  machine: string = process.arch,
+): SeccompProfile {
   const has = new Set(capabilities);
   const rules: SeccompRule[] = [{ names: ALWAYS, action: 'allow' }];
   for (const [capability, names] of BY_CAPABILITY) {
@@ -125,5 +118,10 @@ export function defaultSeccompProfile(capabilities: readonly number[]): SeccompP
     // clone3's flags lie in memory where a filter can't look; ENOSYS makes libc fall back to clone.
     rules.push({ names: ['clone3'], action: 'errno', errno: ENOSYS });
   }
-  return { defaultErrno: EPERM, rules };
+  return {
+    fallback: { action: 'errno', errno: EPERM },
+    // Without them i386 and x32 programs would be ended at their first call.
+    architectures: foreignArchitectures(machine),
+    rules,
+  };
 }

@@ -42,6 +42,7 @@ export const TAG = {
   appArmorProfile: 39,
   oomScoreAdj: 40,
   tty: 41,
+  seccompFlags: 45,
   execName: 50,
   operation: 60,
   signal: 61,
@@ -227,6 +228,7 @@ function encodeProcess(process: ProcessSpec): MessageWriter {
     .number(TAG.gid, process.gid)
     .number(TAG.capabilities, capabilityMask(process.capabilities))
     .number(TAG.noNewPrivileges, process.noNewPrivileges)
+    .number(TAG.seccompFlags, process.seccompFlags)
     .number(TAG.tty, process.tty);
   for (const group of process.supplementalGroups) message.number(TAG.group, group);
   if (process.seccomp !== null) message.bytes(TAG.seccomp, process.seccomp);

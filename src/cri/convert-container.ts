@@ -1,8 +1,9 @@
 /** CreateContainer requests from CRI messages to the runtime's own types. */
 import { textFromBytes } from '../core/byte-text.js';
 import { RuntimeError } from '../core/errors.js';
-import type { BindMount } from '../core/model.js';
-import type { ContainerRequest, SeccompRequest, UserRequest } from '../core/requests.js';
+import type { BindMount, SecurityProfile } from '../core/model.js';
+import type { ContainerRequest, UserRequest } from '../core/requests.js';
+import { parseSecurityProfile } from '../core/security-profile.js';
 import { parseSignal } from '../core/signals.js';
 import type { ContainerConfig, CreateContainerRequest } from './gen/container.js';
 import { MountPropagation, type Mount } from './gen/mount.js';
@@ -10,7 +11,7 @@ import {
   SecurityProfile_ProfileType as ProfileType,
   SupplementalGroupsPolicy,
   type LinuxContainerSecurityContext,
-  type SecurityProfile,
+  type SecurityProfile as WireProfile,
 } from './gen/security.js';
 import { Signal } from './gen/signal.js';
 import { toNamespaces } from './convert-sandbox.js';
@@ -55,7 +56,7 @@ export function toContainerRequest({
     privileged,
     readonlyRootfs: security?.readonlyRootfs ?? false,
     noNewPrivileges: security?.noNewPrivs ?? false,
-    seccomp: toSeccomp(security),
+    ...toProfiles(security),
     maskedPaths: security?.maskedPaths ?? [],
     readonlyPaths: security?.readonlyPaths ?? [],
     pid: security?.namespaceOptions ? namespaces.pid : null,
@@ -72,11 +73,6 @@ function refuseUnsupported(config: ContainerConfig): void {
   const security = config.linux?.securityContext;
   if ((security?.capabilities?.addAmbientCapabilities.length ?? 0) > 0) {
     throw unsupported('capabilities.add_ambient_capabilities', 'ambient capabilities');
-  }
-  const { apparmor } = security ?? {};
-  // eslint-disable-next-line @typescript-eslint/no-deprecated -- what old clients send is refused too
-  if (apparmor?.profileType === ProfileType.Localhost || security?.apparmorProfile) {
-    throw unsupported('security_context.apparmor', 'AppArmor profiles');
   }
 }
 
@@ -125,22 +121,47 @@ function toUser(security: LinuxContainerSecurityContext | undefined): UserReques
   return user;
 }
 
-function toSeccomp(security: LinuxContainerSecurityContext | undefined): SeccompRequest {
-  const profile: SecurityProfile | undefined = security?.seccomp;
-  // eslint-disable-next-line @typescript-eslint/no-deprecated -- what old clients send is refused too
-  if (security?.seccompProfilePath) {
-    throw unsupported('security_context.seccomp_profile_path', 'seccomp profile files');
-  }
+/** The superseded strings are for clients that leave the fields out; a kubelet gives both. */
+function toProfiles(
+  security: LinuxContainerSecurityContext | undefined,
+): Pick<ContainerRequest, 'seccomp' | 'apparmor'> {
+  const { seccomp, apparmor } = security ?? {};
+  /* eslint-disable @typescript-eslint/no-deprecated -- older kubelets know nothing else */
+  const seccompString = security?.seccompProfilePath ?? '';
+  const apparmorString = security?.apparmorProfile ?? '';
+  /* eslint-enable @typescript-eslint/no-deprecated */
+  return {
+    // Conformance has it that no profile means no filter; the kubelet always names one.
+    seccomp:
+      toProfile('security_context.seccomp', seccomp) ??
+      toProfileOf('security_context.seccomp_profile_path', seccompString) ??
+      'unconfined',
+    apparmor:
+      toProfile('security_context.apparmor', apparmor) ??
+      toProfileOf('security_context.apparmor_profile', apparmorString),
+  };
+}
+
+function toProfile(field: string, profile: WireProfile | undefined): SecurityProfile | null {
   switch (profile?.profileType) {
+    case undefined:
+      return null;
     case ProfileType.RuntimeDefault:
       return 'runtime-default';
-    // Conformance has it that no profile means no filter; the kubelet always names one.
-    case undefined:
     case ProfileType.Unconfined:
       return 'unconfined';
+    case ProfileType.Localhost:
+      return `localhost/${profile.localhostRef}`;
     default:
-      throw unsupported('security_context.seccomp', 'seccomp profile files');
+      throw new RuntimeError(
+        'invalid-argument',
+        `${field}.profile_type ${profile?.profileType} is unknown`,
+      );
   }
+}
+
+function toProfileOf(field: string, value: string): SecurityProfile | null {
+  return value === '' ? null : parseSecurityProfile(field, value);
 }
 
 function toOomScoreAdj(config: ContainerConfig): number | null {

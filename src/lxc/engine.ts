@@ -1,5 +1,5 @@
 /** The container engine: liblxc containers, each behind a shim that outlives the agent. */
-import { closeSync, readFileSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import type { ContainerId } from '../core/ids.js';
@@ -13,6 +13,7 @@ import type {
 } from '../core/ports.js';
 import { failureOf, OPERATION, STATE, TAG, type Message } from '../core/shim-spec.js';
 import type { ProcessSpawner } from '../native/process.js';
+import { hasAppArmor } from './apparmor.js';
 import { createContainer } from './create.js';
 import { execInContainer } from './exec.js';
 import { readExitRecord } from './exit-record.js';
@@ -234,12 +235,4 @@ function whenScarce(error: unknown): 'scarce' {
 
 function isUnavailable(error: unknown): boolean {
   return error instanceof RuntimeError && error.kind === 'unavailable';
-}
-
-function hasAppArmor(): boolean {
-  try {
-    return readFileSync('/sys/module/apparmor/parameters/enabled', 'utf8').startsWith('Y');
-  } catch {
-    return false; // no such file: a kernel without it
-  }
 }

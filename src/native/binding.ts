@@ -2,6 +2,7 @@
 import { createRequire } from 'node:module';
 import { basename, join, resolve } from 'node:path';
 import { wrap } from '../core/errors.js';
+import type { SeccompProfile } from '../core/seccomp-rules.js';
 
 /** Descriptors are plain numbers; whoever is given one closes it (fs.closeSync). All are close-on-exec. */
 export interface NativeAddon {
@@ -41,7 +42,10 @@ export interface NativeAddon {
    */
   readFileInRoot(rootFd: number, path: string, maxBytes: number): Uint8Array | null;
 
-  /** Compiles a filter for this machine with libseccomp; the bytes are struct sock_filter[]. */
+  /**
+   * Compiles a filter for this machine with libseccomp; the bytes are struct sock_filter[]. Throws
+   * {code, syscall, path}, where `path` is the system call whose rule is at fault.
+   */
   compileSeccomp(profile: SeccompProfile): Uint8Array;
   /** sd_notify without a spawn. False when NOTIFY_SOCKET is not set. */
   notify(message: string): boolean;
@@ -116,25 +120,6 @@ export interface PinOptions {
   uts?: string;
   hostname?: string;
   sysctls?: [key: string, value: string][];
-}
-
-export interface SeccompProfile {
-  /** errno a call gets that no rule allows. */
-  defaultErrno: number;
-  rules: SeccompRule[];
-}
-
-/** Names this kernel's libseccomp does not know are skipped. All `args` of a rule must hold (AND). */
-export interface SeccompRule {
-  names: string[];
-  action: 'allow' | 'errno';
-  errno?: number;
-  args?: {
-    index: number;
-    op: 'eq' | 'ne' | 'lt' | 'le' | 'gt' | 'ge' | 'masked-eq';
-    value: bigint;
-    mask?: bigint;
-  }[];
 }
 
 const ADDON = 'pvecri.node';

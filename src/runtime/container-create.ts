@@ -9,7 +9,9 @@ import { resolveUser, type ResolvedUser } from '../core/user.js';
 import { allDone } from '../util/all-done.js';
 import { withUndo, type UndoStack } from '../util/undo.js';
 import { adoptOrMake, digestOf } from './adopt.js';
+import { appArmorProfile } from './container-apparmor.js';
 import { planContainer, validateContainer, type ContainerPlan } from './container-plan.js';
+import { keepFilter, planFilter } from './container-seccomp.js';
 import { watchContainer } from './container-watch.js';
 import type { RuntimeContext } from './context.js';
 import { reportUndo } from './context.js';
@@ -72,9 +74,10 @@ async function makeContainer(
             await context.host.requireFolder('log folder', plan.logFolder);
           }
           const record: ContainerRecord = { ...plan.record, requestDigest: digest };
+          const seccomp = await prepareConfinement(context, request, record);
           undo.add('remove the record', () => context.store.removeContainer(id));
           await context.store.saveContainer(record);
-          await build(context, sandbox, request, image, plan, record, undo);
+          await build(context, sandbox, request, image, { plan, record, seccomp }, undo);
           const created: ContainerRecord = { ...record, phase: 'created' };
           await context.store.saveContainer(created);
           const container = new Container(created, { state: 'created', pid: 0 });
@@ -88,14 +91,34 @@ async function makeContainer(
   );
 }
 
+interface Planned {
+  plan: ContainerPlan;
+  record: ContainerRecord;
+  seccomp: Uint8Array | null;
+}
+
+/**
+ * Profiles are looked at before anything is made, each time anew: a file may change, and one that is not
+ * there must not mean "none".
+ */
+async function prepareConfinement(
+  context: RuntimeContext,
+  request: ContainerRequest,
+  record: ContainerRecord,
+): Promise<Uint8Array | null> {
+  const { program, flags } = await planFilter(context, record);
+  record.process.seccompFlags = flags;
+  record.process.apparmorProfile = await appArmorProfile(context, request);
+  return program;
+}
+
 /** Every side effect of a creation; completes `record` with what only the root filesystem tells. */
 async function build(
   context: RuntimeContext,
   sandbox: Sandbox,
   request: ContainerRequest,
   image: ImageRecord,
-  plan: ContainerPlan,
-  record: ContainerRecord,
+  { plan, record, seccomp }: Planned,
   undo: UndoStack,
 ): Promise<void> {
   const { id } = record;
@@ -118,6 +141,7 @@ async function build(
     step('make the cgroup of the shims', id, context.cgroups.make(shim)),
     step('make its folders', id, context.folders.makeContainer(id)),
   ]);
+  await keepFilter(context, record, seccomp);
   let spec: ContainerSpec;
   const rootfs = await step('mount its root filesystem', id, context.rootfs.mount(id, image));
   try {
@@ -126,7 +150,7 @@ async function build(
       group: readUserFile(context, rootfs, '/etc/group'),
     });
     applyUser(record, user);
-    spec = plan.spec(record, sandbox);
+    spec = plan.spec(record, sandbox, seccomp);
   } catch (error) {
     context.host.closeFd(rootfs);
     throw wrap(error, `container ${id}: cannot prepare its process`);

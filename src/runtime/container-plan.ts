@@ -3,9 +3,15 @@ import { posix } from 'node:path';
 import { resolveCapabilities } from '../core/capabilities.js';
 import { RuntimeError } from '../core/errors.js';
 import type { ContainerId } from '../core/ids.js';
-import type { BindMount, ContainerRecord, ContainerSpec, ImageRecord } from '../core/model.js';
+import type {
+  BindMount,
+  ContainerRecord,
+  ContainerSpec,
+  ImageRecord,
+  ProcessSpec,
+} from '../core/model.js';
 import type { ContainerRequest } from '../core/requests.js';
-import { defaultSeccompProfile } from '../core/seccomp-profile.js';
+import { localhostProfile } from '../core/security-profile.js';
 import { parseSignal } from '../core/signals.js';
 import {
   requireAbsolutePath,
@@ -21,10 +27,10 @@ const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 const SIGTERM = 15;
 
 export interface ContainerPlan {
-  /** Phase 'creating'; the user is filled in when the root filesystem can be read. */
+  /** Phase 'creating'; the user is filled in when the root filesystem can be read, the profiles before. */
   record: Omit<ContainerRecord, 'requestDigest'>;
   logFolder: string;
-  spec(record: ContainerRecord, sandbox: Sandbox): ContainerSpec;
+  spec(record: ContainerRecord, sandbox: Sandbox, seccomp: Uint8Array | null): ContainerSpec;
 }
 
 export function validateContainer(request: ContainerRequest): void {
@@ -64,8 +70,27 @@ export function validateContainer(request: ContainerRequest): void {
       );
     }
   }
+  validateProfiles(request);
   for (const path of [...request.maskedPaths, ...request.readonlyPaths]) {
     requireAbsolutePath('masked or read-only path', path);
+  }
+}
+
+/** AppArmor's names have no limit of their own; ours is the length of a file name. */
+const MAX_PROFILE_BYTES = 255;
+
+function validateProfiles(request: ContainerRequest): void {
+  const path = localhostProfile(request.seccomp);
+  if (path !== undefined) requireAbsolutePath('seccomp localhost_ref', path);
+  const name = request.apparmor === null ? undefined : localhostProfile(request.apparmor);
+  if (name === undefined) return;
+  requireNonEmpty('apparmor localhost_ref', name);
+  requireNoControl('apparmor localhost_ref', name);
+  if (Buffer.byteLength(name) > MAX_PROFILE_BYTES) {
+    throw new RuntimeError(
+      'invalid-argument',
+      `apparmor localhost_ref ${JSON.stringify(name.slice(0, 80))} is longer than ${MAX_PROFILE_BYTES} bytes`,
+    );
   }
 }
 
@@ -76,6 +101,7 @@ export function planContainer(
   image: ImageRecord,
   id: ContainerId,
 ): ContainerPlan {
+  requirePrivilegedPod(request, sandbox);
   const argv = commandLine(request, image);
   const { cgroupBase } = context.host;
   const capabilities = resolveCapabilities({
@@ -121,7 +147,8 @@ export function planContainer(
       gid: 0,
       supplementalGroups: [],
       capabilities,
-      noNewPrivileges: request.noNewPrivileges && !request.privileged,
+      noNewPrivileges: request.noNewPrivileges,
+      seccompFlags: 0,
       apparmorProfile: null,
       // Not the agent's own, which its unit makes all but unkillable.
       oomScoreAdj: request.oomScoreAdj ?? 0,
@@ -136,7 +163,7 @@ export function planContainer(
   return {
     record,
     logFolder: logPath === '' ? '' : posix.dirname(logPath),
-    spec: (complete, pod) => toSpec(context, pod, request, complete, argv),
+    spec: (complete, pod, seccomp) => toSpec(context, pod, request, complete, { argv, seccomp }),
   };
 }
 
@@ -145,7 +172,7 @@ function toSpec(
   sandbox: Sandbox,
   request: ContainerRequest,
   record: ContainerRecord,
-  argv: string[],
+  process: Pick<ProcessSpec, 'argv' | 'seccomp'>,
 ): ContainerSpec {
   return {
     id: record.id,
@@ -160,17 +187,22 @@ function toSpec(
     readonlyPaths: request.privileged ? [] : request.readonlyPaths,
     process: {
       ...record.process,
-      argv,
-      seccomp:
-        record.seccompProfile === 'unconfined'
-          ? null
-          : context.host.compileSeccomp(defaultSeccompProfile(record.process.capabilities)),
+      ...process,
       tty: record.tty,
     },
     stdin: record.stdin,
     stdinOnce: record.stdinOnce,
     logPath: record.logPath,
   };
+}
+
+/** CRI's rule: whoever admits a pod by its sandbox must not be passed by. */
+function requirePrivilegedPod(request: ContainerRequest, sandbox: Sandbox): void {
+  if (!request.privileged || sandbox.record.privileged) return;
+  throw new RuntimeError(
+    'invalid-argument',
+    `container ${request.metadata.name} is privileged, but pod sandbox ${sandbox.id} is not: set security_context.privileged for both`,
+  );
 }
 
 /** Kubernetes' rule: a command replaces entrypoint and cmd of the image, args replace cmd alone. */

@@ -12,7 +12,7 @@ import type {
   RootfsStorage,
   StateStore,
 } from '../core/ports.js';
-import type { SeccompProfile } from '../core/seccomp-profile.js';
+import type { SeccompProfile } from '../core/seccomp-rules.js';
 import type { KeyedMutex } from '../util/keyed-mutex.js';
 import type { UndoFailure } from '../util/undo.js';
 import type { Objects } from './objects.js';
@@ -45,7 +45,12 @@ export interface HostFacts {
   /** Nanoseconds since the epoch. */
   now(): bigint;
   newId(): string;
+  /** Release of the running kernel. */
+  kernel: string;
   compileSeccomp(profile: SeccompProfile): Uint8Array;
+  /** A regular file of the host; `what` names it in errors. */
+  readHostFile(what: string, path: string, maxBytes: number): Promise<Uint8Array>;
+  appArmor: AppArmor;
   /** A regular file below the mount, symlinks resolved inside it; null when absent. */
   readFileBelow(root: OwnedFd, path: string, maxBytes: number): Uint8Array | null;
   closeFd(fd: OwnedFd): void;
@@ -53,6 +58,15 @@ export interface HostFacts {
   ensureMountSource(path: string): Promise<void>;
   /** Throws when the folder that should hold a log file is not there. */
   requireFolder(what: string, path: string): Promise<void>;
+}
+
+/** The host's AppArmor. */
+export interface AppArmor {
+  /** Whether the kernel has it switched on. */
+  readonly enabled: boolean;
+  isLoaded(profile: string): Promise<boolean>;
+  /** Loads the default profile where it is not loaded; rejects where it cannot be. */
+  loadDefault(): Promise<void>;
 }
 
 /** Reports what could not be undone after a failure; the caller gets the failure itself. */

@@ -1,8 +1,8 @@
 /** ExecSync: a command in a running container, its output and its exit code. */
 import { RuntimeError } from '../core/errors.js';
 import type { ExecResult } from '../core/ports.js';
-import { defaultSeccompProfile } from '../core/seccomp-profile.js';
 import { requireNoNul } from '../core/text.js';
+import { filterForExec } from './container-seccomp.js';
 import type { RuntimeContext } from './context.js';
 
 /** What the other CRI runtimes keep of each stream; the rest is read and dropped. */
@@ -31,10 +31,7 @@ export async function execSync(
     process: {
       ...record.process,
       argv: request.command,
-      seccomp:
-        record.seccompProfile === 'unconfined'
-          ? null
-          : context.host.compileSeccomp(defaultSeccompProfile(record.process.capabilities)),
+      seccomp: await filterForExec(context, record),
       tty: false,
     },
     timeoutMs: request.timeoutMs,

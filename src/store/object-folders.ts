@@ -1,5 +1,5 @@
 /** Where the files of an object lie: persistent ones below `root`, volatile ones below `state`. */
-import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { wrap } from '../core/errors.js';
 import type { ContainerId, SandboxId } from '../core/ids.js';
@@ -29,6 +29,22 @@ export class FileObjectFolders implements ObjectFolders {
       }
     } catch (error) {
       throw wrap(error, `cannot make the folders of container ${id}`);
+    }
+  }
+
+  async writeContainerFile(id: ContainerId, name: string, content: Uint8Array): Promise<void> {
+    try {
+      await writeFile(join(this.containerDirectory(id), name), content, { mode: 0o600 });
+    } catch (error) {
+      throw wrap(error, `cannot write ${name} of container ${id}`);
+    }
+  }
+
+  async readContainerFile(id: ContainerId, name: string): Promise<Uint8Array> {
+    try {
+      return await readFile(join(this.containerDirectory(id), name));
+    } catch (error) {
+      throw wrap(error, `cannot read ${name} of container ${id}`);
     }
   }
 

@@ -109,10 +109,15 @@ export const containerRecord: z.ZodType<ContainerRecord> = z.strictObject({
     supplementalGroups: z.array(integer),
     capabilities: z.array(integer),
     noNewPrivileges: z.boolean(),
+    // Since profile files: records written before have none.
+    seccompFlags: integer.default(0),
     apparmorProfile: z.string().nullable(),
     oomScoreAdj: z.int().nullable(),
   }),
-  seccompProfile: z.enum(['runtime-default', 'unconfined']),
+  seccompProfile: z.union([
+    z.enum(['runtime-default', 'unconfined']),
+    z.templateLiteral(['localhost/', z.string()]),
+  ]),
   stdin: z.boolean(),
   stdinOnce: z.boolean(),
   tty: z.boolean(),

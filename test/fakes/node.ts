@@ -14,6 +14,8 @@ import type {
 import type { EngineState, ExecResult } from '../../src/core/ports.js';
 import type { RuntimeContext } from '../../src/runtime/context.js';
 import { Objects } from '../../src/runtime/objects.js';
+import { RuntimeError } from '../../src/core/errors.js';
+import type { SeccompProfile } from '../../src/core/seccomp-rules.js';
 import { KeyedMutex } from '../../src/util/keyed-mutex.js';
 
 export interface FakeShim {
@@ -38,6 +40,12 @@ export class FakeNode {
   readonly images = new Map<string, ImageRecord>();
   readonly settings = new Map<string, string>();
   readonly files = new Map<string, string>();
+  /** Of the host, as an administrator puts them there. */
+  readonly hostFiles = new Map<string, string>();
+  readonly containerFiles = new Map<string, Uint8Array>();
+  readonly compiled: SeccompProfile[] = [];
+  /** null without AppArmor. */
+  appArmorProfiles: Set<string> | null = null;
   readonly calls: string[] = [];
   readonly logged: string[] = [];
   readonly signals: [id: string, signal: number][] = [];
@@ -63,7 +71,22 @@ export class FakeNode {
         cgroupBase: '/pvecri',
         now: () => (this.clock += 1_000_000n),
         newId: () => (this.#nextId++).toString(16).padStart(64, '0'),
-        compileSeccomp: () => new Uint8Array(8),
+        kernel: '6.12.0-test',
+        compileSeccomp: (profile) => {
+          this.compiled.push(profile);
+          return Buffer.from(`filter ${this.compiled.length}`);
+        },
+        readHostFile: (what, path) => {
+          const text = this.hostFiles.get(path);
+          return text === undefined
+            ? Promise.reject(new RuntimeError('not-found', `${what} ${path} does not exist`))
+            : Promise.resolve(Buffer.from(text));
+        },
+        appArmor: {
+          enabled: this.appArmorProfiles !== null,
+          isLoaded: (profile) => Promise.resolve(this.appArmorProfiles?.has(profile) ?? false),
+          loadDefault: () => this.#call('appArmor.loadDefault', () => undefined),
+        },
         readFileBelow: (_fd, path) =>
           path === '/etc/passwd' && this.passwd !== null ? Buffer.from(this.passwd) : null,
         closeFd: (fd) => this.openFds.delete(fd),
@@ -203,6 +226,14 @@ export class FakeNode {
           call('folders.makeContainer', () => {
             this.runDirectories.add(id);
           }),
+        writeContainerFile: (id, name, content) =>
+          call('folders.writeContainerFile', () => {
+            this.containerFiles.set(`${id}/${name}`, content);
+          }),
+        readContainerFile: (id, name) => {
+          const content = this.containerFiles.get(`${id}/${name}`);
+          return content ? Promise.resolve(content) : Promise.reject(new Error(`no ${name}`));
+        },
         removeContainerRun: (id) =>
           call('folders.removeContainerRun', () => {
             this.runDirectories.delete(id);

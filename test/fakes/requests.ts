@@ -45,6 +45,7 @@ export function containerRequest(
     readonlyRootfs: false,
     noNewPrivileges: false,
     seccomp: 'runtime-default',
+    apparmor: null,
     maskedPaths: [],
     readonlyPaths: [],
     pid: 'container',

@@ -6,19 +6,29 @@ export const ARCH_AARCH64 = 0xc00000b7;
 export const ALLOW = 'allow';
 export const KILL_PROCESS = 'kill process';
 
+/** SECCOMP_RET_* of linux/seccomp.h. */
+const ACTIONS: ReadonlyMap<number, string> = new Map([
+  [0x7fff0000, ALLOW],
+  [0x80000000, KILL_PROCESS],
+  [0x00000000, 'kill thread'],
+  [0x00030000, 'trap'],
+  [0x7ff00000, 'trace'],
+  [0x7ffc0000, 'log'],
+]);
+
 export interface SystemCall {
   number: number;
   arch?: number;
   args?: bigint[];
 }
 
-/** What a filter answers: ALLOW, KILL_PROCESS or an errno. */
+/** What a filter answers: the name of an action, or an errno. */
 export function decide(program: Uint8Array, call: SystemCall): string | number {
   const value = run(program, dataOf(call));
-  const action = value & 0xffff0000;
-  if (action === 0x7fff0000) return ALLOW;
-  if (value >>> 0 === 0x80000000) return KILL_PROCESS;
+  const action = (value & 0xffff0000) >>> 0;
   if (action === 0x00050000) return value & 0xffff;
+  const name = ACTIONS.get(action);
+  if (name !== undefined) return action === 0x7ff00000 ? `${name} ${value & 0xffff}` : name;
   throw new Error(`unexpected action 0x${(value >>> 0).toString(16)}`);
 }
 

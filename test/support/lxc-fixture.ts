@@ -93,6 +93,7 @@ export class LxcFixture {
         capabilities: DEFAULT_CAPABILITIES,
         noNewPrivileges: false,
         seccomp: null,
+        seccompFlags: 0,
         apparmorProfile: null,
         oomScoreAdj: null,
         tty: false,

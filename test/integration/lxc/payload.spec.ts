@@ -91,7 +91,8 @@ describe('payload', () => {
         for (const uid of [0, 1000])
           it(`of uid ${uid} runs under a filter, ${noNewPrivileges ? 'with' : 'without'} no_new_privs`, async () => {
             const seccomp = fixture.spawner.addon.compileSeccomp({
-              defaultErrno: 1,
+              fallback: { action: 'errno', errno: 1 },
+              architectures: [],
               rules: [
                 { names: ['mkdir', 'mkdirat'], action: 'errno', errno: 13 },
                 {
@@ -145,7 +146,8 @@ describe('payload', () => {
 
   it('cannot run under a filter that denies execve', async () => {
     const seccomp = fixture.spawner.addon.compileSeccomp({
-      defaultErrno: 38,
+      fallback: { action: 'errno', errno: 38 },
+      architectures: [],
       rules: [{ names: ['write', 'exit_group', 'prctl', 'poll'], action: 'allow' }],
     });
     const spec = fixture.spec('', { process: { seccomp, noNewPrivileges: true } });

@@ -43,7 +43,7 @@ const GOOD: Record<string, Record<string, unknown>> = {
   spawn: { file: '/bin/true', argv: ['true'], env: [], fds: [-1, -1, -1], cwd: '/', cgroupFd: 0 },
   pinNamespaces: { net: '/nowhere/net', hostname: 'h', sysctls: [['net.a', '1']] },
   mountOverlay: { lower: ['/nowhere'], upper: '/nowhere/u', work: '/nowhere/w' },
-  compileSeccomp: { defaultErrno: 1, rules: [] },
+  compileSeccomp: { fallback: { action: 'errno' }, architectures: [], rules: [] },
 };
 
 /** An answer may be a descriptor, which is ours to close, or a rejection, which is an answer too. */

@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import { closeSync } from 'node:fs';
-import { loadAddon, type SeccompRule } from '../../../src/native/binding.js';
+import {
+  foreignArchitectures,
+  type SeccompAction,
+  type SeccompRule,
+} from '../../../src/core/seccomp-rules.js';
+import { loadAddon } from '../../../src/native/binding.js';
 import { ProcessSpawner, runProcess } from '../../../src/native/process.js';
 import {
   ALLOW,
@@ -23,8 +28,9 @@ const X32 = 0x40000000;
 
 describe('compileSeccomp', () => {
   const addon = loadAddon();
+  const architectures = foreignArchitectures(process.arch);
   const compile = (...rules: SeccompRule[]): Uint8Array =>
-    addon.compileSeccomp({ defaultErrno: EPERM, rules });
+    addon.compileSeccomp({ fallback: { action: 'errno', errno: EPERM }, architectures, rules });
 
   it('allows what is listed, and nothing else', () => {
     const program = compile({ names: ['read', 'getpid'], action: 'allow' });
@@ -168,9 +174,76 @@ describe('compileSeccomp', () => {
     );
   });
 
+  it('takes every action, for a rule and for all the rest', () => {
+    const cases: [SeccompAction, string | number][] = [
+      [{ action: 'allow' }, ALLOW],
+      [{ action: 'errno' }, EPERM],
+      [{ action: 'errno', errno: 0 }, 0],
+      [{ action: 'errno', errno: 4094 }, 4094],
+      [{ action: 'kill-process' }, KILL_PROCESS],
+      [{ action: 'kill-thread' }, 'kill thread'],
+      [{ action: 'log' }, 'log'],
+      [{ action: 'trace', errno: 77 }, 'trace 77'],
+      [{ action: 'trap' }, 'trap'],
+    ];
+    for (const [fallback, other] of cases) {
+      for (const [action, wanted] of cases) {
+        const program = addon.compileSeccomp({
+          fallback,
+          architectures,
+          rules: [{ names: ['mkdir'], ...action }],
+        });
+        assert.equal(decide(program, { number: MKDIR }), wanted);
+        assert.equal(decide(program, { number: READ }), other);
+      }
+    }
+  });
+
+  it('covers the architectures that are named, and ends programs of the others', () => {
+    const program = addon.compileSeccomp({
+      fallback: { action: 'allow' },
+      architectures: ['x86'],
+      rules: [{ names: ['mkdir'], action: 'errno', errno: 5 }],
+    });
+    assert.equal(decide(program, { number: 39, arch: ARCH_I386 }), 5);
+    assert.equal(decide(program, { number: X32 | MKDIR }), KILL_PROCESS);
+    assert.throws(
+      () =>
+        addon.compileSeccomp({
+          fallback: { action: 'allow' },
+          architectures: ['pdp11'],
+          rules: [],
+        }),
+      /architecture pdp11 is unknown/,
+    );
+  });
+
+  it('refuses to let pass a call that is forbidden and that it does not know', () => {
+    const deny = (fallback: SeccompAction): Uint8Array =>
+      addon.compileSeccomp({
+        fallback,
+        architectures,
+        rules: [{ names: ['mkdir', 'no_such_call'], action: 'errno', errno: 13 }],
+      });
+    for (const action of ['allow', 'log'] as const) {
+      assert.throws(() => deny({ action }), { code: 'ENOSYS', path: 'no_such_call' });
+    }
+    assert.equal(decide(deny({ action: 'errno' }), { number: MKDIR }), 13);
+  });
+
+  it('takes the same rule twice', () => {
+    const rule: SeccompRule = {
+      names: ['mkdir', 'mkdir'],
+      action: 'allow',
+      args: [{ index: 0, op: 'eq', value: 1n }],
+    };
+    assert.equal(decide(compile(rule, rule), { number: MKDIR, args: [1n] }), ALLOW);
+  });
+
   it('is what the kernel loads and obeys', async () => {
     const program = addon.compileSeccomp({
-      defaultErrno: EPERM,
+      fallback: { action: 'errno', errno: EPERM },
+      architectures,
       rules: [{ names: ['mkdir', 'mkdirat'], action: 'errno', errno: 77 }],
     });
     // Turned round, as far as the last instruction but one: allow by default, for Python to live on.

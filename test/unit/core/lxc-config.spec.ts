@@ -28,6 +28,7 @@ const base: ContainerSpec = {
     capabilities: [],
     noNewPrivileges: false,
     seccomp: null,
+    seccompFlags: 0,
     apparmorProfile: null,
     oomScoreAdj: null,
     tty: false,

@@ -95,6 +95,7 @@ describe('shim-spec', () => {
       capabilities: [0, 40],
       noNewPrivileges: true,
       seccomp: new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8]),
+      seccompFlags: 6,
       apparmorProfile: 'p',
       oomScoreAdj: -998,
       tty: false,
@@ -105,6 +106,7 @@ describe('shim-spec', () => {
     assert.equal(message.bigint(TAG.uid), 4294967294n);
     assert.equal(message.bigint(TAG.capabilities), 1n | (1n << 40n));
     assert.equal(message.number(TAG.oomScoreAdj), -998);
+    assert.equal(message.number(TAG.seccompFlags), 6);
     assert.equal(message.text(TAG.appArmorProfile), 'p');
     assert.equal(message.number(TAG.noNewPrivileges), 1);
     for (const capability of [-1, 64, 1.5])

@@ -85,6 +85,7 @@ function container(id: ContainerId): ContainerRecord {
       supplementalGroups: [],
       capabilities: [0, 1],
       noNewPrivileges: true,
+      seccompFlags: 0,
       apparmorProfile: null,
       oomScoreAdj: -997,
     },

@@ -1,0 +1,59 @@
+/** Which seccomp filter the processes of a container run under: its first one, and every exec. */
+import { wrap } from '../core/errors.js';
+import type { ContainerRecord } from '../core/model.js';
+import { MAX_SECCOMP_BYTES, parseSeccompDocument } from '../core/seccomp-document.js';
+import { defaultSeccompProfile } from '../core/seccomp-profile.js';
+import { localhostProfile } from '../core/security-profile.js';
+import type { RuntimeContext } from './context.js';
+
+/** The compiled filter of a profile file, in the container's persistent folder. */
+const FILTER_FILE = 'seccomp';
+
+type Confined = Pick<ContainerRecord, 'seccompProfile' | 'process'>;
+
+/** The filter of a new container; reads its profile file. */
+export async function planFilter(
+  context: RuntimeContext,
+  record: Confined,
+): Promise<{ program: Uint8Array | null; flags: number }> {
+  const path = localhostProfile(record.seccompProfile);
+  if (path === undefined) return { program: builtInFilter(context, record), flags: 0 };
+  const what = `seccomp profile ${path}`;
+  const bytes = await context.host.readHostFile('seccomp profile', path, MAX_SECCOMP_BYTES);
+  const { profile, flags } = parseSeccompDocument(bytes, what, {
+    machine: process.arch,
+    kernel: context.host.kernel,
+    capabilities: record.process.capabilities,
+  });
+  try {
+    return { program: context.host.compileSeccomp(profile), flags };
+  } catch (error) {
+    throw wrap(error, `${what} cannot be compiled`, 'invalid-argument');
+  }
+}
+
+/** Keeps what `planFilter` made of a file: by the time of an exec the file may be another. */
+export async function keepFilter(
+  context: RuntimeContext,
+  record: ContainerRecord,
+  program: Uint8Array | null,
+): Promise<void> {
+  if (program === null || localhostProfile(record.seccompProfile) === undefined) return;
+  await context.folders.writeContainerFile(record.id, FILTER_FILE, program);
+}
+
+/** The filter of a container that is there, also for a later life of the agent. */
+export async function filterForExec(
+  context: RuntimeContext,
+  record: ContainerRecord,
+): Promise<Uint8Array | null> {
+  return localhostProfile(record.seccompProfile) === undefined
+    ? builtInFilter(context, record)
+    : context.folders.readContainerFile(record.id, FILTER_FILE);
+}
+
+function builtInFilter(context: RuntimeContext, record: Confined): Uint8Array | null {
+  return record.seccompProfile === 'unconfined'
+    ? null
+    : context.host.compileSeccomp(defaultSeccompProfile(record.process.capabilities));
+}
