@@ -87,7 +87,8 @@ describe('seccomp profile files', function () {
       };
       await check();
       let log = '';
-      for (let i = 0; i < 100 && !log.includes('chmod: '); i++, await sleep(50)) {
+      for (let i = 0; i < 100 && !log.includes('chmod: '); i++) {
+        await sleep(50);
         log = agent.readLog(`${name}.log`);
       }
       assert.match(log, /Seccomp:\t2\n/);
