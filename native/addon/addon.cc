@@ -1,6 +1,7 @@
 // What the addon exports; src/native/binding.ts has the types.
 #include <napi.h>
 
+#include "addon/cgroup_moves.h"
 #include "addon/cgroup_sweeper.h"
 #include "addon/descriptor_calls.h"
 #include "addon/exit_watcher.h"
@@ -24,6 +25,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   pvecri::ExportNamespaceCalls(env, exports);
   pvecri::ExportRootFile(env, exports);
   pvecri::ExportSeccomp(env, exports);
+  pvecri::ExportCgroupMoves(env, exports);
   pvecri::ExportCgroupSweeper(env, exports);
   pvecri::ExportNotify(env, exports);
   pvecri::ExportLxcCalls(env, exports);

@@ -17,11 +17,14 @@ const EMPTY_DEADLINE_MS = 10_000;
 /** The last process of a cgroup keeps it busy for a moment after it has gone from cgroup.events. */
 const REMOVE_DEADLINE_MS = 2000;
 const LONGEST_POLL_MS = 20;
+/** A start takes 20 ms; a kubelet asks for a pod's first container soon after its sandbox. */
+const MOVES_MS = 100;
 
 export class Cgroup2Tree implements CgroupTree {
   /** Where the hierarchy is mounted. */
   readonly root: string;
   readonly controllers: ReadonlySet<string>;
+  readonly #addon: NativeAddon;
   readonly #sweeper: CgroupSweeper;
   readonly #tokens = new Map<string, number>();
   readonly #names = new Map<number, string>();
@@ -30,6 +33,7 @@ export class Cgroup2Tree implements CgroupTree {
   constructor(options: { addon: NativeAddon; root?: string }) {
     this.root = options.root ?? mountedRoot();
     this.controllers = new Set(words(readFileSync(join(this.root, 'cgroup.controllers'), 'utf8')));
+    this.#addon = options.addon;
     this.#sweeper = new options.addon.CgroupSweeper();
   }
 
@@ -135,6 +139,10 @@ export class Cgroup2Tree implements CgroupTree {
         hasCode(error, 'EBUSY') ? 'failed-precondition' : 'internal',
       );
     }
+  }
+
+  expectMoves(): Promise<void> {
+    return this.#addon.expectCgroupMoves(this.root, MOVES_MS);
   }
 
   async children(path: string): Promise<string[]> {

@@ -222,6 +222,8 @@ export interface CgroupTree {
   kill(path: string): Promise<void>;
   /** Removes a folder with everything below; kills nothing. OK when it is not there. */
   remove(path: string): Promise<void>;
+  /** Processes are about to be moved between cgroups: makes that quick, and resolves when it is. */
+  expectMoves(): Promise<void>;
   /** Folders directly below, [] when it is not there. */
   children(path: string): Promise<string[]>;
   /** Starts to include a cgroup in `stats`, under a name. */

@@ -43,6 +43,12 @@ export interface NativeAddon {
   readFileInRoot(rootFd: number, path: string, maxBytes: number): Uint8Array | null;
 
   /**
+   * For so long, writes to cgroup.procs do not wait for an RCU grace period; resolved when that is so.
+   * `root` is where cgroup v2 is mounted. Never rejects for what the kernel says.
+   */
+  expectCgroupMoves(root: string, milliseconds: number): Promise<void>;
+
+  /**
    * Compiles a filter for this machine with libseccomp; the bytes are struct sock_filter[]. Throws
    * {code, syscall, path}, where `path` is the system call whose rule is at fault.
    */

@@ -16,6 +16,7 @@ import { watchContainer } from './container-watch.js';
 import type { RuntimeContext } from './context.js';
 import { reportUndo } from './context.js';
 import { Container, type Sandbox } from './objects.js';
+import { step } from './step.js';
 
 /** passwd and group files of an image are hostile: past this they are refused, not read. */
 const MAX_USER_FILE = 4 << 20;
@@ -122,6 +123,7 @@ async function build(
   undo: UndoStack,
 ): Promise<void> {
   const { id } = record;
+  const subject = `container ${id}`;
   const { outer, shim } = record.cgroup;
   const limits = planLimits(context, record);
   for (const mount of request.mounts) await context.host.ensureMountSource(mount.source);
@@ -136,14 +138,16 @@ async function build(
     await context.cgroups.configure(outer, limits.before);
   };
   await allDone([
-    step('prepare its root filesystem', id, context.rootfs.prepare(id, image)),
-    step('make and limit its cgroup', id, makeCgroup()),
-    step('make the cgroup of the shims', id, context.cgroups.make(shim)),
-    step('make its folders', id, context.folders.makeContainer(id)),
+    step(subject, 'prepare its root filesystem', context.rootfs.prepare(id, image)),
+    step(subject, 'make and limit its cgroup', makeCgroup()),
+    step(subject, 'make the cgroup of the shims', context.cgroups.make(shim)),
+    // liblxc moves its monitor and the container's first process.
+    step(subject, 'prepare the moves between cgroups', context.cgroups.expectMoves()),
+    step(subject, 'make its folders', context.folders.makeContainer(id)),
   ]);
   await keepFilter(context, record, seccomp);
   let spec: ContainerSpec;
-  const rootfs = await step('mount its root filesystem', id, context.rootfs.mount(id, image));
+  const rootfs = await step(subject, 'mount its root filesystem', context.rootfs.mount(id, image));
   try {
     const user = resolveUser(request.user, image.config.user, {
       passwd: readUserFile(context, rootfs, '/etc/passwd'),
@@ -153,11 +157,11 @@ async function build(
     spec = plan.spec(record, sandbox, seccomp);
   } catch (error) {
     context.host.closeFd(rootfs);
-    throw wrap(error, `container ${id}: cannot prepare its process`);
+    throw wrap(error, `${subject}: cannot prepare its process`);
   }
   // The engine owns the mount's descriptor from here.
   await context.engine.create(spec, rootfs);
-  await step('limit its cgroup', id, context.cgroups.configure(outer, limits.after));
+  await step(subject, 'limit its cgroup', context.cgroups.configure(outer, limits.after));
   if (request.pid === 'target') await requireSameTarget(context, request, spec.namespaces.pid);
 }
 
@@ -222,13 +226,5 @@ function applyUser(record: ContainerRecord, user: ResolvedUser): void {
   record.process.supplementalGroups = record.user.supplementalGroups;
   if (!record.process.env.some((entry) => entry.startsWith('HOME='))) {
     record.process.env.push(`HOME=${home}`);
-  }
-}
-
-async function step<T>(what: string, id: string, work: Promise<T>): Promise<T> {
-  try {
-    return await work;
-  } catch (error) {
-    throw wrap(error, `container ${id}: cannot ${what}`);
   }
 }

@@ -1,9 +1,10 @@
 /** RunPodSandbox: cgroup, pinned namespaces, files, network; no process. */
-import { RuntimeError, wrap } from '../core/errors.js';
+import { RuntimeError } from '../core/errors.js';
 import type { SandboxId } from '../core/ids.js';
 import type { SandboxRecord } from '../core/model.js';
 import type { SandboxRequest } from '../core/requests.js';
 import { formatResolvConf } from '../core/resolv-conf.js';
+import { allDone } from '../util/all-done.js';
 import { withUndo, type UndoStack } from '../util/undo.js';
 import { adoptOrMake, digestOf } from './adopt.js';
 import type { RuntimeContext } from './context.js';
@@ -11,6 +12,7 @@ import { reportUndo } from './context.js';
 import { Sandbox } from './objects.js';
 import { pinnedKinds, podInitCgroup, validateSandbox } from './sandbox-plan.js';
 import { watchPodInit } from './sandbox-watch.js';
+import { step } from './step.js';
 
 export async function runSandbox(
   context: RuntimeContext,
@@ -97,35 +99,40 @@ async function build(
   undo: UndoStack,
 ): Promise<void> {
   const { id, cgroup } = record;
+  const subject = `pod sandbox ${id}`;
   undo.add('remove the cgroup', async () => {
     if (record.ownsCgroup) await context.cgroups.remove(cgroup);
   });
-  await step('make the cgroup', id, context.cgroups.make(cgroup));
   undo.add('remove its files', () => context.folders.removeSandboxFiles(id));
-  if (request.dns) {
-    await context.folders.writeSandboxFile(id, 'resolv.conf', formatResolvConf(request.dns));
-  }
-  await context.folders.writeSandboxFile(id, 'hostname', `${request.hostname}\n`);
-
   undo.add('unpin the namespaces', () => context.namespaces.unpin(id));
-  await step(
-    'pin the namespaces',
-    id,
-    context.namespaces.pin(id, {
-      kinds: pinnedKinds(request.namespaces),
-      hostname: request.hostname,
-      sysctls: request.sysctls,
-    }),
-  );
+  const pinned = {
+    kinds: pinnedKinds(request.namespaces),
+    hostname: request.hostname,
+    sysctls: request.sysctls,
+  };
+  await allDone([
+    step(subject, 'make the cgroup', context.cgroups.make(cgroup)),
+    writeFiles(context, request, id),
+    step(subject, 'pin the namespaces', context.namespaces.pin(id, pinned)),
+  ]);
   if (request.namespaces.pid !== 'pod') return;
   const initCgroup = podInitCgroup(record);
   undo.add('end the init', async () => {
     await context.cgroups.kill(initCgroup);
     await context.cgroups.remove(initCgroup);
   });
-  await step('make the cgroup of its init', id, context.cgroups.make(initCgroup));
+  await step(subject, 'make the cgroup of its init', context.cgroups.make(initCgroup));
   const pinPath = context.namespaces.path(id, 'pid');
-  await step('start its init', id, context.podInit.start(id, initCgroup, pinPath));
+  await step(subject, 'start its init', context.podInit.start(id, initCgroup, pinPath));
+}
+
+async function writeFiles(
+  context: RuntimeContext,
+  { dns, hostname }: SandboxRequest,
+  id: SandboxId,
+): Promise<void> {
+  if (dns) await context.folders.writeSandboxFile(id, 'resolv.conf', formatResolvConf(dns));
+  await context.folders.writeSandboxFile(id, 'hostname', `${hostname}\n`);
 }
 
 async function attach(
@@ -134,28 +141,23 @@ async function attach(
   id: SandboxId,
   undo: UndoStack,
 ): Promise<string[]> {
+  const subject = `pod sandbox ${id}`;
   undo.add('detach the network', () => context.network.detach(id));
-  const { ips } = await step(
-    'attach the network',
+  const attached = context.network.attach({
     id,
-    context.network.attach({
-      id,
-      netnsPath: context.namespaces.path(id, 'net'),
-      metadata: request.metadata,
-      portMappings: request.portMappings,
-    }),
-  );
+    netnsPath: context.namespaces.path(id, 'net'),
+    metadata: request.metadata,
+    portMappings: request.portMappings,
+  });
+  await allDone([
+    step(subject, 'attach the network', attached),
+    // The first container follows soon.
+    step(subject, 'prepare the moves between cgroups', context.cgroups.expectMoves()),
+  ]);
+  const { ips } = await attached;
   if (ips.length > 0) return ips;
   throw new RuntimeError(
     'internal',
-    `pod sandbox ${id}: the network gave no address: its CNI plugin must answer ADD with one`,
+    `${subject}: the network gave no address: its CNI plugin must answer ADD with one`,
   );
-}
-
-async function step<T>(what: string, id: string, work: Promise<T>): Promise<T> {
-  try {
-    return await work;
-  } catch (error) {
-    throw wrap(error, `pod sandbox ${id}: cannot ${what}`);
-  }
 }

@@ -6,7 +6,12 @@ import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import type { ContainerId, SandboxId } from '../core/ids.js';
 import type { ContainerRecord, SandboxRecord } from '../core/model.js';
 import type { LoadedState, StateStore } from '../core/ports.js';
-import { isTemporaryName, syncFolder, writeFileAtomic } from '../util/atomic-file.js';
+import {
+  isTemporaryName,
+  syncFolder,
+  writeFileAtomic,
+  writeFileSoon,
+} from '../util/atomic-file.js';
 import { KeyedMutex } from '../util/keyed-mutex.js';
 import { containerRecord, sandboxRecord } from './record-schema.js';
 
@@ -14,6 +19,8 @@ const VERSION = 1;
 const ID = /^[0-9a-f]{64}$/;
 // Renaming a folder to this name is the moment a record is gone; emptying it may take its time.
 const REMOVING = /^\.removing-[0-9a-f]{64}$/;
+
+type Phase = SandboxRecord['phase'] | ContainerRecord['phase'];
 
 interface Kind<R> {
   what: 'sandbox' | 'container';
@@ -70,7 +77,7 @@ export class FileStateStore implements StateStore {
     return { sandboxes, containers, unreadable };
   }
 
-  #save<R extends { id: string }>(kind: Kind<R>, record: R): Promise<void> {
+  #save<R extends { id: string; phase: Phase }>(kind: Kind<R>, record: R): Promise<void> {
     return this.#lane.run(record.id, async () => {
       const folder = join(kind.folder, record.id);
       try {
@@ -78,7 +85,11 @@ export class FileStateStore implements StateStore {
         const checked = kind.schema.safeParse(record);
         if (!checked.success) throw new RuntimeError('internal', firstIssue(checked.error));
         await makeFolder(kind.folder, record.id);
-        await writeFileAtomic(join(folder, kind.file), JSON.stringify(record));
+        const path = join(folder, kind.file);
+        if (isPassing(record.phase)) return await writeFileSoon(path, JSON.stringify(record));
+        await writeFileAtomic(path, JSON.stringify(record));
+        // Where its name stands: the folder was made for a record that did not wait for the disk.
+        await syncFolder(kind.folder);
       } catch (error) {
         throw wrap(error, `cannot save ${kind.what} ${record.id}`);
       }
@@ -96,6 +107,14 @@ export class FileStateStore implements StateStore {
   }
 }
 
+/**
+ * For a killed agent's next life alone: with the power goes all that such a record tells of, but for
+ * root filesystems and attachments to networks, which are found without it (runtime/recovery.ts).
+ */
+function isPassing(phase: Phase): boolean {
+  return phase === 'creating' || phase === 'stopping';
+}
+
 async function makeFolder(parent: string, id: string): Promise<void> {
   try {
     await mkdir(join(parent, id), { mode: 0o700 });
@@ -105,7 +124,6 @@ async function makeFolder(parent: string, id: string): Promise<void> {
     await mkdir(join(parent, id), { recursive: true, mode: 0o700 });
     await syncFolder(dirname(parent));
   }
-  await syncFolder(parent);
 }
 
 async function removeFolder(parent: string, id: string): Promise<void> {
@@ -162,7 +180,13 @@ async function loadOne<R extends { id: string }>(
   try {
     if (!rest.includes(kind.file))
       throw new Error('it does not exist, but its folder is not empty');
-    if (!(await lstat(path)).isFile()) throw new Error('it is not a regular file');
+    const status = await lstat(path);
+    if (!status.isFile()) throw new Error('it is not a regular file');
+    if (status.size === 0 && rest.length === 1) {
+      // A power cut took the content of a record that had not waited for the disk.
+      await rm(folder, { recursive: true, force: true });
+      return 'absent';
+    }
     return { record: decode(kind.schema, await readFile(path), id) };
   } catch (error) {
     return { path, reason: error instanceof Error ? error.message : String(error) };

@@ -23,6 +23,24 @@ export async function writeFileAtomic(
   content: string | Uint8Array,
   mode = 0o600,
 ): Promise<void> {
+  await replaceFile(path, content, mode, true);
+  await syncFolder(dirname(path));
+}
+
+/**
+ * The same without a wait for the disk: whole after any death of the process. After a power cut the
+ * file is the new one, the old one, absent or empty (delayed allocation, ext4(5)).
+ */
+export async function writeFileSoon(path: string, content: string | Uint8Array): Promise<void> {
+  await replaceFile(path, content, 0o600, false);
+}
+
+async function replaceFile(
+  path: string,
+  content: string | Uint8Array,
+  mode: number,
+  sync: boolean,
+): Promise<void> {
   const folder = dirname(path);
   counter += 1;
   const temporary = join(folder, `.${basename(path)}.${life}-${counter}.tmp`);
@@ -30,9 +48,10 @@ export async function writeFileAtomic(
     // wx is O_CREAT|O_EXCL, which never follows a symlink.
     const file = await open(temporary, 'wx', mode);
     try {
-      await file.chmod(mode);
+      // The umask takes away from what others may do; nobody's takes from the owner.
+      if ((mode & 0o077) !== 0) await file.chmod(mode);
       await file.writeFile(content);
-      await file.sync();
+      if (sync) await file.sync();
     } finally {
       await file.close();
     }
@@ -41,7 +60,6 @@ export async function writeFileAtomic(
     await rm(temporary, { force: true });
     throw error;
   }
-  await syncFolder(folder);
 }
 
 /** Makes names added to, renamed in and removed from a folder durable. */

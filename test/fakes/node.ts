@@ -381,6 +381,7 @@ export class FakeNode {
               if (each === path || each.startsWith(`${path}/`)) this.cgroups.delete(each);
             }
           }),
+        expectMoves: () => Promise.resolve(),
         children: (path) =>
           Promise.resolve(
             [...this.cgroups]

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { hasCode, wrap } from '../../core/errors.js';
 import type { SandboxId } from '../../core/ids.js';
-import { isTemporaryName, syncFolder, writeFileAtomic } from '../../util/atomic-file.js';
+import { isTemporaryName, writeFileSoon } from '../../util/atomic-file.js';
 import { networkConfig } from './conflist.js';
 
 const VERSION = 1;
@@ -38,10 +38,13 @@ export class AttachmentCache {
     this.#folder = folder;
   }
 
+  /**
+   * Does not wait for the disk: neither do the plugins with their leases, which come later. After a
+   * power cut a lease can be given back with this file's name alone ('corrupt').
+   */
   async save(attachment: Attachment): Promise<void> {
     try {
-      await mkdir(this.#folder, { recursive: true, mode: 0o700 });
-      await writeFileAtomic(this.#path(attachment.id), JSON.stringify(attachment));
+      await this.#write(attachment);
     } catch (error) {
       throw wrap(error, `cannot save the network attachment of sandbox ${attachment.id}`);
     }
@@ -59,12 +62,23 @@ export class AttachmentCache {
     return decode(text, path, id);
   }
 
+  async #write(attachment: Attachment): Promise<void> {
+    const path = this.#path(attachment.id);
+    const content = JSON.stringify(attachment);
+    try {
+      await writeFileSoon(path, content);
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT')) throw error;
+      await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+      await writeFileSoon(path, content);
+    }
+  }
+
+  /** One that a power cut brings back is given back once more: DEL may be repeated. */
   async remove(id: string): Promise<void> {
     try {
       await rm(this.#path(id), { force: true });
-      await syncFolder(this.#folder);
     } catch (error) {
-      if (hasCode(error, 'ENOENT')) return;
       throw wrap(error, `cannot remove the network attachment of sandbox ${id}`);
     }
   }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Cgroup2Tree } from '../../../src/cgroup/cgroup-tree.js';
 import { type ErrorKind, RuntimeError } from '../../../src/core/errors.js';
 import { loadAddon } from '../../../src/native/binding.js';
@@ -54,6 +55,26 @@ describe('Cgroup2Tree', () => {
       [...tree.controllers].join(' '),
       readFileSync(join(tree.root, 'cgroup.controllers'), 'utf8').trim(),
     );
+  });
+
+  it('makes moves between cgroups quick, and moves nobody', async () => {
+    const own = (): string => /^0::.*$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[0] ?? '';
+    const before = own();
+    await tree.make(`${top}/a`);
+    const child = startIn(`${top}/a`, 'sleep 100');
+    // The second time finds what the first one left running, the last one finds it over.
+    for (const pause of [0, 10, 300]) {
+      await delay(pause);
+      await Promise.all([tree.expectMoves(), tree.expectMoves()]);
+      const took = [1, 2, 3, 4, 5].map(() => {
+        const start = performance.now();
+        writeFileSync(join(folder(`${top}/a`), 'cgroup.procs'), `${child.pid}`);
+        return performance.now() - start;
+      });
+      // A grace period is never over so soon.
+      assert.ok(Math.min(...took) < 2, `${took.join(' ')} ms`);
+    }
+    assert.equal(own(), before);
   });
 
   it('makes a folder with its parents, and again, with the controllers down to its parent', async () => {

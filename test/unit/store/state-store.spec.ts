@@ -220,7 +220,8 @@ describe('FileStateStore', () => {
         reasons.get(join(folder, sandboxId(digit), 'sandbox.json')) ?? '';
       assert.match(reason('2'), /version 2, written by a newer agent/);
       assert.match(reason('3'), /JSON/);
-      assert.match(reason('4'), /JSON/);
+      // What a power cut leaves of a record that did not wait for the disk.
+      assert.equal(existsSync(join(folder, sandboxId('4'))), false);
       assert.match(reason('5'), /holds id 1+, not that of its folder/);
       assert.match(reason('6'), /field phase is wrong/);
       assert.match(reason('7'), /not valid/);
@@ -228,7 +229,7 @@ describe('FileStateStore', () => {
       assert.match(reason('9'), /does not exist/);
       assert.match(reasons.get(join(folder, 'junk')) ?? '', /not a sandbox id/);
       assert.match(reasons.get(join(folder, sandboxId('d'))) ?? '', /not a folder/);
-      assert.equal(reasons.size, 10);
+      assert.equal(reasons.size, 9);
       assert.equal(
         await readFile(join(folder, sandboxId('2'), 'sandbox.json'), 'utf8'),
         '{"version": 2, "id": "future"}',
@@ -244,7 +245,7 @@ describe('FileStateStore', () => {
       await fc.assert(
         fc.asyncProperty(
           fc.oneof(
-            fc.uint8Array(),
+            fc.uint8Array({ minLength: 1 }),
             fc.json().map((text) => Buffer.from(text)),
             fc.constant(Buffer.from('null')),
           ),
