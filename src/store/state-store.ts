@@ -86,7 +86,10 @@ export class FileStateStore implements StateStore {
         if (!checked.success) throw new RuntimeError('internal', firstIssue(checked.error));
         await makeFolder(kind.folder, record.id);
         const path = join(folder, kind.file);
-        if (isPassing(record.phase)) { await writeFileSoon(path, JSON.stringify(record)); return; }
+        if (isPassing(record.phase)) {
+          await writeFileSoon(path, JSON.stringify(record));
+          return;
+        }
         await writeFileAtomic(path, JSON.stringify(record));
         // Where its name stands: the folder was made for a record that did not wait for the disk.
         await syncFolder(kind.folder);
