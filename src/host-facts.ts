@@ -4,6 +4,7 @@ import { closeSync, constants, readFileSync } from 'node:fs';
 import { mkdir, open, stat } from 'node:fs/promises';
 import { release } from 'node:os';
 import { hasCode, RuntimeError, wrap } from './core/errors.js';
+import { findDevices } from './host-devices.js';
 import type { NativeAddon } from './native/binding.js';
 import type { HostFacts } from './runtime/context.js';
 
@@ -23,6 +24,7 @@ export function readHostFacts(
     appArmor,
     readFileBelow: (fd, path, maxBytes) => addon.readFileInRoot(fd, path, maxBytes),
     closeFd: closeSync,
+    findDevices,
     ensureMountSource,
     requireFolder,
   };

@@ -1,7 +1,9 @@
-// mountOverlay and unmount.
+// mountOverlay, mountSharedMemory, isMountPoint and unmount.
 #include "addon/mount_calls.h"
 
+#include <fcntl.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 
@@ -25,6 +27,27 @@ Napi::Value MountOverlayCall(const Napi::CallbackInfo& info) {
   return Napi::Number::New(env, mount.release());
 }
 
+void MountSharedMemory(const Napi::CallbackInfo& info) {
+  std::string path = ToPath(info[0], "path");
+  std::string size = std::to_string(ToInteger(info[1], "sizeBytes", 1, 1LL << 40));
+  std::string options = "mode=1777,size=" + size;
+  if (mount("shm", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options.c_str()) < 0) {
+    throw SystemError(info.Env(), errno, "mount", path);
+  }
+}
+
+Napi::Value IsMountPoint(const Napi::CallbackInfo& info) {
+  std::string path = ToPath(info[0], "path");
+  struct statx status;
+  int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
+  if (statx(AT_FDCWD, path.c_str(), flags, STATX_BASIC_STATS, &status) < 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return Napi::Boolean::New(info.Env(), false);
+    throw SystemError(info.Env(), errno, "statx", path);
+  }
+  bool is_root = (status.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+  return Napi::Boolean::New(info.Env(), is_root);
+}
+
 Napi::Value Unmount(const Napi::CallbackInfo& info) {
   std::string path = ToPath(info[0], "path");
   if (umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) {
@@ -38,6 +61,9 @@ Napi::Value Unmount(const Napi::CallbackInfo& info) {
 
 void ExportMountCalls(Napi::Env env, Napi::Object exports) {
   exports.Set("mountOverlay", Napi::Function::New<MountOverlayCall>(env, "mountOverlay"));
+  exports.Set("mountSharedMemory",
+              Napi::Function::New<MountSharedMemory>(env, "mountSharedMemory"));
+  exports.Set("isMountPoint", Napi::Function::New<IsMountPoint>(env, "isMountPoint"));
   exports.Set("unmount", Napi::Function::New<Unmount>(env, "unmount"));
 }
 

@@ -63,13 +63,25 @@ void OwnStdio(uid_t uid, bool tty) {
   }
 }
 
-bool SetCapabilities(uint64_t set) {
+bool SetCapabilities(uint64_t set, uint64_t inheritable) {
   __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
   __user_cap_data_struct data[2] = {};
   for (int half = 0; half < 2; ++half) {
     data[half].permitted = data[half].effective = static_cast<uint32_t>(set >> (32 * half));
+    data[half].inheritable = static_cast<uint32_t>(inheritable >> (32 * half));
   }
   return ::syscall(SYS_capset, &header, data) == 0;
+}
+
+// What survives the execve of an ordinary program by another user than root (capabilities(7)).
+bool RaiseAmbient(uint64_t set) {
+  for (int capability = 0; capability < 64; ++capability) {
+    if ((set >> capability & 1) != 0 &&
+        ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) != 0) {
+      return false;
+    }
+  }
+  return true;
 }
 
 uint64_t PermittedCapabilities() {
@@ -192,6 +204,9 @@ bool ParseProcess(const Field& field, Process* process, Failure* failure) {
       case Tag::kCapabilities:
         process->capabilities = part.number();
         break;
+      case Tag::kAmbientCapabilities:
+        process->ambient_capabilities = part.number();
+        break;
       case Tag::kNoNewPrivileges:
         process->no_new_privileges = part.number() != 0;
         break;
@@ -288,7 +303,7 @@ void BecomePayload(const Process& process, int alive, Failure* failure) {
   }
   (void)::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
   // A change of user id cleared the effective set, which the filter may need, and the death signal.
-  if (!SetCapabilities(PermittedCapabilities()) || ::prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) != 0) {
+  if (!SetCapabilities(PermittedCapabilities(), 0) || ::prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) != 0) {
     failure->Set("capabilities", "");
     return;
   }
@@ -310,14 +325,22 @@ void BecomePayload(const Process& process, int alive, Failure* failure) {
   }
   // The host itself may lack some, inside another container for instance.
   uint64_t capabilities = process.capabilities & PermittedCapabilities();
+  uint64_t ambient = process.ambient_capabilities & capabilities;
   // Without no_new_privs the filter needs CAP_SYS_ADMIN, so it is loaded while that is still there
   // and must let capset pass, as the OCI runtimes ask of it too. With it, the filter comes last.
   bool filter_first = !process.no_new_privileges;
+  // An ambient capability must be inheritable; both go before the filter, which need not know
+  // prctl.
+  if (ambient != 0 &&
+      (!SetCapabilities(PermittedCapabilities(), ambient) || !RaiseAmbient(ambient))) {
+    failure->Set("ambient capabilities", "");
+    return;
+  }
   if (filter_first && !LoadSeccomp(process)) {
     failure->Set("seccomp", "");
     return;
   }
-  if (!SetCapabilities(capabilities)) {
+  if (!SetCapabilities(capabilities, ambient)) {
     failure->Set("capabilities", "");
     return;
   }

@@ -20,6 +20,7 @@ struct Process {
   gid_t* groups = nullptr;
   size_t group_count = 0;
   uint64_t capabilities = 0;
+  uint64_t ambient_capabilities = 0;
   bool no_new_privileges = false;
   const uint8_t* seccomp = nullptr;
   uint32_t seccomp_size = 0;

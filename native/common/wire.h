@@ -29,6 +29,7 @@ enum class Tag : uint16_t {
   kKeepStdin = 13,
   kStdinOnce = 14,
   kPrivileged = 15,
+  kDevice = 16,
   // Inside kMount.
   kMountSource = 20,
   kMountTarget = 21,
@@ -49,6 +50,7 @@ enum class Tag : uint16_t {
   kOomScoreAdj = 40,
   kTty = 41,
   kSeccompFlags = 45,
+  kAmbientCapabilities = 46,
   // An exec; with kCgroupRoot, kCgroupOuter and kProcess.
   kExecName = 50,
   // Requests on the control socket.
@@ -66,6 +68,16 @@ enum class Tag : uint16_t {
   kText = 76,
   kWaitStatus = 77,
   kLostBytes = 78,
+  // Inside kDevice.
+  kDevicePath = 100,
+  kDeviceIsBlock = 101,
+  kDeviceMajor = 102,
+  kDeviceMinor = 103,
+  kDeviceMode = 104,
+  kDeviceUid = 105,
+  kDeviceGid = 106,
+  kDeviceAccess = 107,
+  kDeviceOptional = 108,
 };
 
 enum class Operation : uint64_t {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/syscalls.h"
+#include "init/devices.h"
 #include "init/root_path.h"
 
 namespace pvecri {
@@ -62,6 +63,9 @@ bool MayCoverProc(const char* target) {
 bool AttachMount(int root, int mount, const char* target, Failure* failure) {
   UniqueFd at = ResolveOrMake(root, target, IsFolder(mount));
   if (!at) return failure->Set("mount target", target);
+  if (IsFolder(mount) != IsFolder(at.get())) {
+    return failure->Set("mount target", target, IsFolder(mount) ? ENOTDIR : EISDIR);
+  }
   struct statfs filesystem;
   if (::fstatfs(at.get(), &filesystem) != 0) return failure->Set("mount target", target);
   if (filesystem.f_type == PROC_SUPER_MAGIC && !MayCoverProc(target)) {
@@ -199,6 +203,8 @@ bool SetUpContainer(const void* spec, size_t size, const int* mounts, size_t mou
   if (!root) return failure->Set("root", "/");
   ::umask(0);
   if (!SetUpDevices(root.get(), !HasMountAt(spec, size, "/dev/shm"), failure)) return false;
+  // Before the mounts: no node lands in a folder of the host.
+  if (!MakeDevices(root.get(), spec, size, failure)) return false;
   Field field;
   size_t next = 0;
   for (Reader reader(spec, size); reader.Next(&field);) {
@@ -207,6 +213,7 @@ bool SetUpContainer(const void* spec, size_t size, const int* mounts, size_t mou
       return false;
     }
   }
+  if (!FindDevices(root.get(), spec, size, failure)) return false;
   Masker masker(root.get());
   bool readonly = false;
   for (Reader reader(spec, size); reader.Next(&field);) {

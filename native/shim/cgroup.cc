@@ -78,7 +78,7 @@ void KillAndWait(int folder) {
 bool PrepareCgroup(const ShimSpec& spec, Failure* failure) {
   UniqueFd outer = OpenCgroup(spec, spec.cgroup_outer);
   if (!outer) return failure->Set("cgroup", spec.cgroup_outer);
-  return spec.privileged || AttachDeviceFilter(outer.get(), failure);
+  return spec.privileged || AttachDeviceFilter(spec, outer.get(), failure);
 }
 
 void MirrorLimits(const ShimSpec& spec) {

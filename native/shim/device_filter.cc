@@ -1,13 +1,15 @@
-// The device program, assembled by hand: it is a dozen comparisons.
+// The device program, assembled by hand: it is a list of comparisons.
 #include "shim/device_filter.h"
 
 #include <linux/bpf.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/unique_fd.h"
+#include "common/wire.h"
 
 namespace pvecri {
 namespace {
@@ -28,10 +30,17 @@ constexpr struct {
     {136, kAny},  // the slaves of a devpts
 };
 
-constexpr int kMaxInstructions = 64;
+constexpr int kFixedInstructions = 64;
+constexpr int kInstructionsPerDevice = 8;
 
 class Assembler {
  public:
+  explicit Assembler(size_t room)
+      : code_(static_cast<bpf_insn*>(calloc(room, sizeof(bpf_insn)))), room_(room) {}
+  Assembler(const Assembler&) = delete;
+  Assembler& operator=(const Assembler&) = delete;
+  ~Assembler() { free(code_); }
+
   void Load(uint8_t to, uint8_t from, size_t offset) {
     Put(BPF_LDX | BPF_MEM | BPF_W, to, from, static_cast<int16_t>(offset), 0);
   }
@@ -48,21 +57,56 @@ class Assembler {
   }
   const bpf_insn* code() const { return code_; }
   uint32_t count() const { return count_; }
+  bool ok() const { return code_ && count_ <= room_; }
 
  private:
   void Put(int opcode, uint8_t to, uint8_t from, int16_t offset, int32_t value) {
-    code_[count_++] = {.code = static_cast<uint8_t>(opcode),
-                       .dst_reg = static_cast<uint8_t>(to & 0xf),
-                       .src_reg = static_cast<uint8_t>(from & 0xf),
-                       .off = offset,
-                       .imm = value};
+    // Counted all the same: ok() tells.
+    if (++count_ > room_ || !code_) return;
+    code_[count_ - 1] = {.code = static_cast<uint8_t>(opcode),
+                         .dst_reg = static_cast<uint8_t>(to & 0xf),
+                         .src_reg = static_cast<uint8_t>(from & 0xf),
+                         .off = offset,
+                         .imm = value};
   }
-  bpf_insn code_[kMaxInstructions];
+  bpf_insn* code_;
+  size_t room_;
   uint32_t count_ = 0;
 };
 
-void Assemble(Assembler* program) {
-  constexpr uint8_t kType = BPF_REG_2, kAccess = BPF_REG_3, kMajor = BPF_REG_4, kMinor = BPF_REG_5;
+constexpr uint8_t kType = BPF_REG_2, kAccess = BPF_REG_3, kMajor = BPF_REG_4, kMinor = BPF_REG_5,
+                  kScratch = BPF_REG_6;
+
+size_t CountDevices(const ShimSpec& spec) {
+  size_t count = 0;
+  Field field;
+  for (Reader reader(spec.data, spec.size); reader.Next(&field);) {
+    count += field.tag == Tag::kDevice;
+  }
+  return count;
+}
+
+// Lets one device through for the accesses it is given, all asked for at once included.
+void AllowDevice(const Field& device, Assembler* program) {
+  int type = BPF_DEVCG_DEV_CHAR, major = 0, minor = 0, access = 0;
+  Field part;
+  for (Reader reader(device); reader.Next(&part);) {
+    int number = static_cast<int>(part.number());
+    if (part.tag == Tag::kDeviceIsBlock && number != 0) type = BPF_DEVCG_DEV_BLOCK;
+    if (part.tag == Tag::kDeviceMajor) major = number;
+    if (part.tag == Tag::kDeviceMinor) minor = number;
+    if (part.tag == Tag::kDeviceAccess) access = number;
+  }
+  program->SkipUnless(kType, type, 7);
+  program->SkipUnless(kMajor, major, 6);
+  program->SkipUnless(kMinor, minor, 5);
+  program->Move(kScratch, kAccess);
+  program->And(kScratch, ~access);
+  program->SkipUnless(kScratch, 0, 2);
+  program->Return(1);
+}
+
+void Assemble(const ShimSpec& spec, Assembler* program) {
   program->Load(kType, BPF_REG_1, offsetof(bpf_cgroup_dev_ctx, access_type));
   program->Move(kAccess, kType);
   program->And(kType, 0xffff);
@@ -78,6 +122,10 @@ void Assemble(Assembler* program) {
     if (device.minor != kAny) program->SkipUnless(kMinor, device.minor, 2);
     program->Return(1);
   }
+  Field field;
+  for (Reader reader(spec.data, spec.size); reader.Next(&field);) {
+    if (field.tag == Tag::kDevice) AllowDevice(field, program);
+  }
   program->Return(0);
 }
 
@@ -86,9 +134,10 @@ static_assert(sizeof(kCharacterDevices) / sizeof(kCharacterDevices[0]) == 9);
 
 }  // namespace
 
-bool AttachDeviceFilter(int cgroup, Failure* failure) {
-  Assembler program;
-  Assemble(&program);
+bool AttachDeviceFilter(const ShimSpec& spec, int cgroup, Failure* failure) {
+  Assembler program(kFixedInstructions + kInstructionsPerDevice * CountDevices(spec));
+  Assemble(spec, &program);
+  if (!program.ok()) return failure->Set("device filter", "assemble", ENOMEM);
   bpf_attr load = {};
   load.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
   load.insns = reinterpret_cast<uint64_t>(program.code());

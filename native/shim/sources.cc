@@ -34,26 +34,32 @@ bool ParseMount(const Field& field, Mount* mount) {
   return mount->source != nullptr;
 }
 
-// Whether the mount that holds the path is in a peer group, by mountinfo's optional field
-// "shared:N".
-bool IsShared(const char* path) {
+// Whether the mount that holds the path has this optional field of mountinfo, "shared:" for one in
+// a peer group, "master:" for one that receives from it.
+bool HasPropagation(const char* path, const char* tag) {
   struct statx status;
   if (::statx(AT_FDCWD, path, 0, STATX_MNT_ID, &status) != 0) return false;
   FILE* table = ::fopen("/proc/self/mountinfo", "re");
   if (!table) return false;
   char* line = nullptr;
   size_t room = 0;
-  bool shared = false;
+  bool found = false;
   while (::getline(&line, &room, table) > 0) {
     if (strtoull(line, nullptr, 10) != status.stx_mnt_id) continue;
-    const char* optional = strstr(line, " shared:");
+    const char* optional = strstr(line, tag);
     const char* separator = strstr(line, " - ");
-    shared = optional && separator && optional < separator;
+    found = optional && separator && optional < separator;
     break;
   }
   free(line);
   ::fclose(table);
-  return shared;
+  return found;
+}
+
+bool MayPropagate(const Mount& mount) {
+  if (mount.propagation == Propagation::kPrivate) return true;
+  if (HasPropagation(mount.source, " shared:")) return true;
+  return mount.propagation == Propagation::kSlave && HasPropagation(mount.source, " master:");
 }
 
 UniqueFd OpenSource(const Mount& mount, Failure* failure) {
@@ -66,8 +72,9 @@ UniqueFd OpenSource(const Mount& mount, Failure* failure) {
   mount_attr spread = {};
   if (mount.propagation == Propagation::kPrivate) spread.propagation = MS_PRIVATE;
   if (mount.propagation == Propagation::kSlave) spread.propagation = MS_SLAVE;
-  if (mount.propagation == Propagation::kShared && !IsShared(mount.source)) {
-    failure->Set("mount propagation", mount.source, EINVAL);
+  if (!MayPropagate(mount)) {
+    bool shared = mount.propagation == Propagation::kShared;
+    failure->Set(shared ? "mount shared" : "mount slave", mount.source, EINVAL);
     return UniqueFd();
   }
   mount_attr readonly = {.attr_set = MOUNT_ATTR_RDONLY};
@@ -76,7 +83,7 @@ UniqueFd OpenSource(const Mount& mount, Failure* failure) {
                                                   &spread, sizeof(spread)) != 0) ||
       ((mount.readonly || mount.recursive_readonly) &&
        ::mount_setattr(tree.get(), "", depth, &readonly, sizeof(readonly)) != 0)) {
-    failure->Set("mount flags", mount.source);
+    failure->Set(mount.recursive_readonly ? "recursive read-only" : "mount flags", mount.source);
     return UniqueFd();
   }
   return tree;

@@ -68,15 +68,30 @@ export interface CapabilityRequest {
   add: readonly string[];
   drop: readonly string[];
   privileged: boolean;
+  /** Added like `add`, and kept through the execve of a user other than root. */
+  ambient: readonly string[];
+}
+
+export interface ResolvedCapabilities {
+  capabilities: number[];
+  ambientCapabilities: number[];
 }
 
 /**
  * The exact set, as numbers in ascending order. `ALL` is honoured in both lists; a name may carry
  * `CAP_` or not, in any case. Adding wins over a dropped ALL, dropping wins over an added ALL.
  */
-export function resolveCapabilities(request: CapabilityRequest): number[] {
+export function resolveCapabilities(request: CapabilityRequest): ResolvedCapabilities {
+  const ambient = normalise(request.ambient);
+  const capabilities = resolveSet(request, ambient);
+  const isAmbient = (number: number): boolean =>
+    ambient.has('ALL') || ambient.has(NAMES[number] ?? '');
+  return { capabilities, ambientCapabilities: capabilities.filter(isAmbient) };
+}
+
+function resolveSet(request: CapabilityRequest, ambient: ReadonlySet<string>): number[] {
   if (request.privileged) return NAMES.map((_, number) => number);
-  const add = normalise(request.add);
+  const add = new Set([...normalise(request.add), ...ambient]);
   const drop = normalise(request.drop);
   const set = new Set(drop.has('ALL') ? [] : DEFAULT);
   if (add.has('ALL')) for (const name of NAMES) set.add(name);

@@ -88,6 +88,22 @@ export interface BindMount {
 /** A seccomp or AppArmor profile: the path of a file of the one, the name of a loaded one of the other. */
 export type SecurityProfile = 'runtime-default' | 'unconfined' | `localhost/${string}`;
 
+/** A node made in the container, and what the container's device program lets through to it. */
+export interface DeviceNode {
+  path: string;
+  type: 'block' | 'character';
+  major: number;
+  minor: number;
+  /** Permission bits of the node. */
+  mode: number;
+  uid: number;
+  gid: number;
+  /** Bits as the kernel's device programs count them: 1 mknod, 2 read, 4 write. */
+  access: number;
+  /** Gives way to what lies at its path. */
+  optional: boolean;
+}
+
 /** What the held init and the exec helper do to become the payload's process. */
 export interface ProcessSpec {
   argv: string[];
@@ -97,8 +113,10 @@ export interface ProcessSpec {
   uid: number;
   gid: number;
   supplementalGroups: number[];
-  /** Linux capability numbers: bounding, permitted and effective set. Inheritable stays empty. */
+  /** Linux capability numbers: bounding, permitted and effective set. */
   capabilities: number[];
+  /** Those that survive the execve of an ordinary program by a user other than root; inheritable too. */
+  ambientCapabilities: number[];
   noNewPrivileges: boolean;
   /** Compiled BPF program (struct sock_filter[]), or null for unconfined. */
   seccomp: Uint8Array | null;
@@ -123,6 +141,7 @@ export interface ContainerSpec {
   namespaces: { network: string; ipc: string; uts: string; pid: string };
   readonlyRootfs: boolean;
   privileged: boolean;
+  devices: DeviceNode[];
   mounts: BindMount[];
   /** Paths in the container covered by an empty read-only tmpfs or /dev/null when they exist. */
   maskedPaths: string[];

@@ -36,6 +36,7 @@ export interface ContainerRequest {
   args: string[];
   workingDir: string;
   env: Pairs;
+  devices: DeviceRequest[];
   mounts: BindMount[];
   labels: Pairs;
   annotations: Pairs;
@@ -45,7 +46,7 @@ export interface ContainerRequest {
   stdinOnce: boolean;
   tty: boolean;
   user: UserRequest;
-  capabilities: { add: string[]; drop: string[] };
+  capabilities: { add: string[]; drop: string[]; ambient: string[] };
   privileged: boolean;
   readonlyRootfs: boolean;
   noNewPrivileges: boolean;
@@ -61,6 +62,13 @@ export interface ContainerRequest {
   oomScoreAdj: number | null;
   /** 0 for the image's or SIGTERM. */
   stopSignal: number;
+}
+
+export interface DeviceRequest {
+  hostPath: string;
+  containerPath: string;
+  /** Letters of `rwm`. */
+  permissions: string;
 }
 
 export interface UserRequest {

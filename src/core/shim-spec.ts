@@ -6,7 +6,7 @@
  */
 import { bytesFromText } from './byte-text.js';
 import { RuntimeError } from './errors.js';
-import type { BindMount, ContainerSpec, ProcessSpec } from './model.js';
+import type { BindMount, ContainerSpec, DeviceNode, ProcessSpec } from './model.js';
 
 /** Names and numbers of `enum class Tag` in wire.h, compared by the unit test. */
 export const TAG = {
@@ -25,6 +25,7 @@ export const TAG = {
   keepStdin: 13,
   stdinOnce: 14,
   privileged: 15,
+  device: 16,
   mountSource: 20,
   mountTarget: 21,
   mountReadonly: 22,
@@ -43,6 +44,7 @@ export const TAG = {
   oomScoreAdj: 40,
   tty: 41,
   seccompFlags: 45,
+  ambientCapabilities: 46,
   execName: 50,
   operation: 60,
   signal: 61,
@@ -57,6 +59,15 @@ export const TAG = {
   text: 76,
   waitStatus: 77,
   lostBytes: 78,
+  devicePath: 100,
+  deviceIsBlock: 101,
+  deviceMajor: 102,
+  deviceMinor: 103,
+  deviceMode: 104,
+  deviceUid: 105,
+  deviceGid: 106,
+  deviceAccess: 107,
+  deviceOptional: 108,
 } as const;
 
 /** `enum class Operation` in wire.h. */
@@ -185,6 +196,7 @@ export function encodeShimSpec(spec: ContainerSpec, cgroupRoot: string): Buffer 
     .number(TAG.keepStdin, spec.stdin)
     .number(TAG.stdinOnce, spec.stdinOnce)
     .number(TAG.privileged, spec.privileged);
+  for (const device of spec.devices) message.message(TAG.device, encodeDevice(device));
   for (const mount of spec.mounts) message.message(TAG.mount, encodeMount(mount));
   for (const path of spec.maskedPaths) message.text(TAG.maskedPath, path);
   for (const path of spec.readonlyPaths) message.text(TAG.readonlyPath, path);
@@ -218,6 +230,19 @@ function encodeMount(mount: BindMount): MessageWriter {
     .number(TAG.mountPropagation, PROPAGATION[mount.propagation]);
 }
 
+function encodeDevice(device: DeviceNode): MessageWriter {
+  return new MessageWriter()
+    .text(TAG.devicePath, device.path)
+    .number(TAG.deviceIsBlock, device.type === 'block')
+    .number(TAG.deviceMajor, device.major)
+    .number(TAG.deviceMinor, device.minor)
+    .number(TAG.deviceMode, device.mode)
+    .number(TAG.deviceUid, device.uid)
+    .number(TAG.deviceGid, device.gid)
+    .number(TAG.deviceAccess, device.access)
+    .number(TAG.deviceOptional, device.optional);
+}
+
 function encodeProcess(process: ProcessSpec): MessageWriter {
   const message = new MessageWriter();
   for (const argument of process.argv) message.text(TAG.argument, argument);
@@ -227,6 +252,7 @@ function encodeProcess(process: ProcessSpec): MessageWriter {
     .number(TAG.uid, process.uid)
     .number(TAG.gid, process.gid)
     .number(TAG.capabilities, capabilityMask(process.capabilities))
+    .number(TAG.ambientCapabilities, capabilityMask(process.ambientCapabilities))
     .number(TAG.noNewPrivileges, process.noNewPrivileges)
     .number(TAG.seccompFlags, process.seccompFlags)
     .number(TAG.tty, process.tty);

@@ -41,6 +41,7 @@ export function toContainerRequest({
     args: config.args,
     workingDir: config.workingDir,
     env: config.envs.map(({ key, value }) => [key, textFromBytes(value)]),
+    devices: config.devices.map((device) => ({ ...device })),
     mounts: config.mounts.map(toMount),
     labels: [...config.labels],
     annotations: [...config.annotations],
@@ -52,6 +53,7 @@ export function toContainerRequest({
     capabilities: {
       add: security?.capabilities?.addCapabilities ?? [],
       drop: security?.capabilities?.dropCapabilities ?? [],
+      ambient: security?.capabilities?.addAmbientCapabilities ?? [],
     },
     privileged,
     readonlyRootfs: security?.readonlyRootfs ?? false,
@@ -68,12 +70,8 @@ export function toContainerRequest({
 }
 
 function refuseUnsupported(config: ContainerConfig): void {
-  if (config.devices.length > 0) throw unsupported('config.devices', 'devices');
   if (config.CDIDevices.length > 0) throw unsupported('config.cdi_devices', 'CDI devices');
   const security = config.linux?.securityContext;
-  if ((security?.capabilities?.addAmbientCapabilities.length ?? 0) > 0) {
-    throw unsupported('capabilities.add_ambient_capabilities', 'ambient capabilities');
-  }
 }
 
 function toMount(wire: Mount): BindMount {

@@ -12,6 +12,13 @@ export function nativeError(subject: string, failure: NativeFailure, detail = ''
   ];
   const why = `${words} (${code})`;
   const object = JSON.stringify(failure.text);
+  if (failure.step === 'recursive read-only') {
+    // The kubelet looks for this word at the beginning.
+    return new RuntimeError(
+      'failed-precondition',
+      `RROUnsupported: ${subject}: cannot make host path ${object} read-only with all mounts below it: ${why}`,
+    );
+  }
   const [kind, what] = explain(failure.step, code, failure.text, object);
   return new RuntimeError(kind, `${subject}: ${what}: ${detail === '' ? why : detail}`);
 }
@@ -30,15 +37,27 @@ function explain(
       return ['invalid-argument', `cannot enter working directory ${object}`];
     case 'mount source':
       return [missing ? 'not-found' : 'failed-precondition', `cannot mount host path ${object}`];
-    case 'mount propagation':
+    case 'mount shared':
       return [
         'failed-precondition',
         `cannot share mounts with host path ${object}, which is not on a shared mount`,
+      ];
+    case 'mount slave':
+      return [
+        'failed-precondition',
+        `cannot follow mounts below host path ${object}, which is on neither a shared nor a slave mount`,
       ];
     case 'mount target':
     case 'mount target in /proc':
     case 'mount':
       return [resource(code) ?? 'invalid-argument', `cannot mount onto container path ${object}`];
+    case 'device':
+      return [
+        resource(code) ?? (code === 'EPERM' ? 'failed-precondition' : 'invalid-argument'),
+        `cannot make device ${object}`,
+      ];
+    case 'device covered':
+      return ['invalid-argument', `device ${object} is covered by a mount`];
     case 'log':
       return missing
         ? ['not-found', `log folder ${JSON.stringify(dirname(text))} does not exist`]

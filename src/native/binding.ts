@@ -32,6 +32,10 @@ export interface NativeAddon {
   bindNamespace(source: string, target: string): void;
   /** True when the path is a mounted namespace. False when it does not exist. */
   isNamespace(path: string): boolean;
+  /** A tmpfs for POSIX shared memory: mode 1777, nosuid, nodev, noexec. */
+  mountSharedMemory(path: string, sizeBytes: number): void;
+  /** True when the path itself is where something is mounted. False when it does not exist. */
+  isMountPoint(path: string): boolean;
   /** umount2(MNT_DETACH | UMOUNT_NOFOLLOW). False when nothing was mounted there. */
   unmount(path: string): boolean;
   /** A detached overlay mount; `lower` is top layer first. */

@@ -10,6 +10,7 @@ import { allDone } from '../util/all-done.js';
 import { withUndo, type UndoStack } from '../util/undo.js';
 import { adoptOrMake, digestOf } from './adopt.js';
 import { appArmorProfile } from './container-apparmor.js';
+import { resolveDevices } from './container-devices.js';
 import { planContainer, validateContainer, type ContainerPlan } from './container-plan.js';
 import { keepFilter, planFilter } from './container-seccomp.js';
 import { watchContainer } from './container-watch.js';
@@ -126,6 +127,7 @@ async function build(
   const subject = `container ${id}`;
   const { outer, shim } = record.cgroup;
   const limits = planLimits(context, record);
+  const devices = await resolveDevices(context, request);
   for (const mount of request.mounts) await context.host.ensureMountSource(mount.source);
   undo.add('remove the root filesystem', () => context.rootfs.remove(id));
   undo.add('remove the cgroup', async () => {
@@ -154,7 +156,7 @@ async function build(
       group: readUserFile(context, rootfs, '/etc/group'),
     });
     applyUser(record, user);
-    spec = plan.spec(record, sandbox, seccomp);
+    spec = plan.spec(record, sandbox, { seccomp, devices });
   } catch (error) {
     context.host.closeFd(rootfs);
     throw wrap(error, `${subject}: cannot prepare its process`);

@@ -1,14 +1,15 @@
 /** From a CreateContainer request and its image to a record and a spec for the shim. No side effects. */
 import { posix } from 'node:path';
 import { resolveCapabilities } from '../core/capabilities.js';
+import { validateDevice } from '../core/devices.js';
 import { RuntimeError } from '../core/errors.js';
 import type { ContainerId } from '../core/ids.js';
 import type {
   BindMount,
   ContainerRecord,
   ContainerSpec,
+  DeviceNode,
   ImageRecord,
-  ProcessSpec,
 } from '../core/model.js';
 import type { ContainerRequest } from '../core/requests.js';
 import { localhostProfile } from '../core/security-profile.js';
@@ -30,7 +31,13 @@ export interface ContainerPlan {
   /** Phase 'creating'; the user is filled in when the root filesystem can be read, the profiles before. */
   record: Omit<ContainerRecord, 'requestDigest'>;
   logFolder: string;
-  spec(record: ContainerRecord, sandbox: Sandbox, seccomp: Uint8Array | null): ContainerSpec;
+  spec(record: ContainerRecord, sandbox: Sandbox, found: HostParts): ContainerSpec;
+}
+
+/** What a container gets that only the host can tell. */
+export interface HostParts {
+  seccomp: Uint8Array | null;
+  devices: DeviceNode[];
 }
 
 export function validateContainer(request: ContainerRequest): void {
@@ -54,6 +61,7 @@ export function validateContainer(request: ContainerRequest): void {
       );
     }
   }
+  request.devices.forEach(validateDevice);
   for (const mount of request.mounts) {
     requireAbsolutePath('mount container_path', mount.target);
     requireAbsolutePath('mount host_path', mount.source);
@@ -104,7 +112,7 @@ export function planContainer(
   requirePrivilegedPod(request, sandbox);
   const argv = commandLine(request, image);
   const { cgroupBase } = context.host;
-  const capabilities = resolveCapabilities({
+  const { capabilities, ambientCapabilities } = resolveCapabilities({
     ...request.capabilities,
     privileged: request.privileged,
   });
@@ -147,6 +155,7 @@ export function planContainer(
       gid: 0,
       supplementalGroups: [],
       capabilities,
+      ambientCapabilities,
       noNewPrivileges: request.noNewPrivileges,
       seccompFlags: 0,
       apparmorProfile: null,
@@ -163,7 +172,7 @@ export function planContainer(
   return {
     record,
     logFolder: logPath === '' ? '' : posix.dirname(logPath),
-    spec: (complete, pod, seccomp) => toSpec(context, pod, request, complete, { argv, seccomp }),
+    spec: (complete, pod, found) => toSpec(context, pod, request, complete, { argv, ...found }),
   };
 }
 
@@ -172,7 +181,7 @@ function toSpec(
   sandbox: Sandbox,
   request: ContainerRequest,
   record: ContainerRecord,
-  process: Pick<ProcessSpec, 'argv' | 'seccomp'>,
+  parts: HostParts & { argv: string[] },
 ): ContainerSpec {
   return {
     id: record.id,
@@ -182,12 +191,14 @@ function toSpec(
     namespaces: namespacePaths(context, sandbox, request),
     readonlyRootfs: request.readonlyRootfs,
     privileged: request.privileged,
+    devices: parts.devices,
     mounts: [...podFiles(context, sandbox, request), ...request.mounts],
     maskedPaths: request.privileged ? [] : request.maskedPaths,
     readonlyPaths: request.privileged ? [] : request.readonlyPaths,
     process: {
       ...record.process,
-      ...process,
+      argv: parts.argv,
+      seccomp: parts.seccomp,
       tty: record.tty,
     },
     stdin: record.stdin,

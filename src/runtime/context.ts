@@ -1,4 +1,5 @@
 /** What every verb works with: the ports, the objects, and one lock per object. */
+import type { HostDevice } from '../core/devices.js';
 import type { Logger } from '../core/logger.js';
 import type {
   CgroupTree,
@@ -54,6 +55,8 @@ export interface HostFacts {
   /** A regular file below the mount, symlinks resolved inside it; null when absent. */
   readFileBelow(root: OwnedFd, path: string, maxBytes: number): Uint8Array | null;
   closeFd(fd: OwnedFd): void;
+  /** A device of the host, or all in a folder; throws for what is neither. */
+  findDevices(path: string): Promise<HostDevice[]>;
   /** Makes a missing folder on the host that a mount wants as its source. */
   ensureMountSource(path: string): Promise<void>;
   /** Throws when the folder that should hold a log file is not there. */

@@ -108,6 +108,7 @@ export const containerRecord: z.ZodType<ContainerRecord> = z.strictObject({
     gid: integer,
     supplementalGroups: z.array(integer),
     capabilities: z.array(integer),
+    ambientCapabilities: z.array(integer).default([]),
     noNewPrivileges: z.boolean(),
     // Since profile files: records written before have none.
     seccompFlags: integer.default(0),

@@ -90,6 +90,7 @@ export class FakeNode {
         readFileBelow: (_fd, path) =>
           path === '/etc/passwd' && this.passwd !== null ? Buffer.from(this.passwd) : null,
         closeFd: (fd) => this.openFds.delete(fd),
+        findDevices: () => Promise.resolve([]),
         ensureMountSource: () => Promise.resolve(),
         requireFolder: (what, path) =>
           this.missingFolders.has(path)

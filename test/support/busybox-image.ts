@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { buildImage, writeLayout, type BuiltImage } from './oci-image.js';
-import { file, folder, symlink } from './tar.js';
+import { file, folder, symlink, type TarEntry } from './tar.js';
 
 /** Writes an OCI layout with one image and returns the reference to pull. */
 export function writeBusyboxLayout(path: string, config: Record<string, unknown> = {}): string {
@@ -10,7 +10,11 @@ export function writeBusyboxLayout(path: string, config: Record<string, unknown>
   return `oci:${path}:example.org/busybox:1`;
 }
 
-export function busyboxImage(config: Record<string, unknown> = {}): BuiltImage {
+/** `more` lies in a layer above. */
+export function busyboxImage(
+  config: Record<string, unknown> = {},
+  more: TarEntry[] = [],
+): BuiltImage {
   const applets = execFileSync('/bin/busybox', ['--list'], { encoding: 'utf8' }).trim().split('\n');
   return buildImage({
     layers: [
@@ -23,6 +27,7 @@ export function busyboxImage(config: Record<string, unknown> = {}): BuiltImage {
         file('etc/passwd', 'root:x:0:0:root:/:/bin/sh\napp:x:1000:1000::/home:/bin/sh\n'),
         file('etc/group', 'root:x:0:\napp:x:1000:\nextra:x:2000:app\n'),
       ],
+      ...(more.length > 0 ? [more] : []),
     ],
     config: { Env: ['PATH=/bin'], Cmd: ['/bin/sh'], ...config },
   });

@@ -1,10 +1,14 @@
 /** Short words for what tests ask of an agent: pull, run, create, start, wait, exec. */
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainerState, type ContainerStatus } from '../../src/cri/gen/container.js';
 import type { PodSandboxStatus } from '../../src/cri/gen/sandbox.js';
 import type { TestAgent } from './agent.js';
+import { busyboxImage } from './busybox-image.js';
 import { containerRequest, IMAGE, podRequest, shell } from './cri-requests.js';
+import { writeLayout } from './oci-image.js';
+import type { TarEntry } from './tar.js';
 
 type PodChange = NonNullable<Parameters<typeof podRequest>[2]>;
 type ContainerChange = NonNullable<Parameters<typeof containerRequest>[3]>;
@@ -21,13 +25,24 @@ export class PodClient {
 
   /** `config` is the image's. */
   async pull(config: Record<string, unknown> = {}): Promise<void> {
+    await this.#pull(this.agent.busyboxReference(config), IMAGE);
+  }
+
+  /** Busybox under another name, with more files. */
+  async pullWith(name: string, more: TarEntry[], config: Record<string, unknown> = {}) {
+    const layout = join(this.agent.folder, `layout-${++this.#names}`);
+    writeLayout(layout, { [name]: busyboxImage(config, more) });
+    await this.#pull(`oci:${layout}:${name}`, name);
+  }
+
+  async #pull(reference: string, name: string): Promise<void> {
     await this.agent.client.image.pullImage({
       image: {
-        image: this.agent.busyboxReference(config),
+        image: reference,
         annotations: new Map(),
         userSpecifiedImage: '',
         runtimeHandler: '',
-        imageRef: IMAGE,
+        imageRef: name,
       },
       auth: undefined,
       sandboxConfig: undefined,

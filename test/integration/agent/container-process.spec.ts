@@ -1,5 +1,6 @@
 /** What a container's process is given through CRI: environment, identity, capabilities. */
 import assert from 'node:assert/strict';
+import { SecurityProfile_ProfileType } from '../../../src/cri/gen/security.js';
 import { TestAgent } from '../../support/agent.js';
 import { PodClient } from '../../support/pod-client.js';
 
@@ -46,6 +47,47 @@ describe('the process of a container', function () {
       await assert.rejects(pods.create(pod, 'true', { envs }), {
         kind: 'invalid-argument',
         message: /env ZERO .*NUL/,
+      });
+    });
+  });
+
+  describe('ambient capabilities', () => {
+    const security = (capabilities: object, more: object = {}) => ({
+      linux: { securityContext: { capabilities, runAsUser: { value: 1000n }, ...more } },
+    });
+    const show = 'grep -E "^Cap(Inh|Prm|Eff|Bnd|Amb)" /proc/self/status';
+    const sets = (text: string): Record<string, string> =>
+      Object.fromEntries(
+        [...text.matchAll(/Cap(\w+):\s+0*([0-9a-f]+)/g)].map((m) => [m[1], m[2]]),
+      ) as Record<string, string>;
+    const only = { addAmbientCapabilities: ['NET_BIND_SERVICE'], dropCapabilities: ['ALL'] };
+    const bind = { Inh: '400', Prm: '400', Eff: '400', Bnd: '400', Amb: '400' };
+
+    it('let a user other than root do what they stand for, and an exec too', async () => {
+      const id = await pods.begin(pod, `${show}; exec sleep 1000`, security(only));
+      assert.deepEqual(sets(await pods.exec(id, show)), bind);
+      await pods.remove(id);
+      assert.deepEqual(sets(await pods.output(pod, show, security(only))), bind);
+    });
+
+    it('are there with no_new_privs and a seccomp filter', async () => {
+      const more = {
+        noNewPrivs: true,
+        seccomp: { profileType: SecurityProfile_ProfileType.RuntimeDefault },
+      };
+      assert.deepEqual(sets(await pods.output(pod, show, security(only, more))), bind);
+    });
+
+    it('are not there unless asked for', async () => {
+      const text = await pods.output(pod, show, security({ addCapabilities: ['NET_ADMIN'] }));
+      assert.deepEqual([sets(text)['Eff'], sets(text)['Amb'], sets(text)['Inh']], ['0', '0', '0']);
+    });
+
+    it('are refused by an unknown name', async () => {
+      const change = security({ addAmbientCapabilities: ['FLY'] });
+      await assert.rejects(pods.create(pod, 'true', change), {
+        kind: 'invalid-argument',
+        message: /"FLY" is unknown/,
       });
     });
   });

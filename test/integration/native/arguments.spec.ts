@@ -81,7 +81,9 @@ describe('the addon and bad arguments', () => {
         'lxcState',
         'lxcVersion',
         'memfd',
+        'isMountPoint',
         'mountOverlay',
+        'mountSharedMemory',
         'notify',
         'peerCredentials',
         'pidfdOpen',
@@ -102,8 +104,8 @@ describe('the addon and bad arguments', () => {
       assert.throws(() => call(), TypeError);
       for (const value of HOSTILE) {
         // A word is a fine message, and a name or folder that is not there a fine question.
-        if (typeof value === 'string' && ['notify', 'isNamespace', 'unmount'].includes(name))
-          continue;
+        const asks = ['notify', 'isMountPoint', 'isNamespace', 'unmount'];
+        if (typeof value === 'string' && asks.includes(name)) continue;
         if (name === 'pidfdOpen' && value === 12345678) {
           assert.throws(() => call(value), { code: 'ESRCH', errno: -3, syscall: 'pidfd_open' });
           continue;

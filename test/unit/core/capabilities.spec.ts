@@ -3,12 +3,16 @@ import assert from 'node:assert/strict';
 import { capabilityName, resolveCapabilities } from '../../../src/core/capabilities.js';
 
 const resolve = (add: string[], drop: string[]): string[] =>
-  resolveCapabilities({ add, drop, privileged: false }).map(capabilityName);
+  resolveCapabilities({ add, drop, ambient: [], privileged: false }).capabilities.map(
+    capabilityName,
+  );
+const ambient = (names: string[], drop: string[]) =>
+  resolveCapabilities({ add: [], drop, ambient: names, privileged: false });
 
 describe('resolveCapabilities', () => {
   it('gives the common fourteen by default, as the kernel numbers them', () => {
     assert.deepEqual(
-      resolveCapabilities({ add: [], drop: [], privileged: false }),
+      resolveCapabilities({ add: [], drop: [], ambient: [], privileged: false }).capabilities,
       [0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31],
     );
   });
@@ -27,7 +31,17 @@ describe('resolveCapabilities', () => {
   });
 
   it('gives a privileged container everything', () => {
-    assert.equal(resolveCapabilities({ add: [], drop: ['ALL'], privileged: true }).length, 41);
+    const request = { add: [], drop: ['ALL'], ambient: [], privileged: true };
+    assert.equal(resolveCapabilities(request).capabilities.length, 41);
+  });
+
+  it('adds an ambient capability to the others, unless it is dropped', () => {
+    const own = ambient(['NET_ADMIN'], ['ALL']);
+    assert.deepEqual(own, { capabilities: [12], ambientCapabilities: [12] });
+    assert.deepEqual(ambient(['CHOWN'], ['CHOWN']).ambientCapabilities, []);
+    assert.equal(ambient(['ALL'], []).ambientCapabilities.length, 41);
+    assert.deepEqual(ambient([], []).ambientCapabilities, []);
+    assert.throws(() => ambient(['FLY'], []), /"FLY" is unknown/);
   });
 
   it('names an unknown capability', () => {

@@ -93,6 +93,7 @@ describe('shim-spec', () => {
       gid: 7,
       supplementalGroups: [1, 2],
       capabilities: [0, 40],
+      ambientCapabilities: [12],
       noNewPrivileges: true,
       seccomp: new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8]),
       seccompFlags: 6,
@@ -105,6 +106,7 @@ describe('shim-spec', () => {
     assert.equal(message.text(TAG.cwd), '/w');
     assert.equal(message.bigint(TAG.uid), 4294967294n);
     assert.equal(message.bigint(TAG.capabilities), 1n | (1n << 40n));
+    assert.equal(message.bigint(TAG.ambientCapabilities), 1n << 12n);
     assert.equal(message.number(TAG.oomScoreAdj), -998);
     assert.equal(message.number(TAG.seccompFlags), 6);
     assert.equal(message.text(TAG.appArmorProfile), 'p');

@@ -258,7 +258,12 @@ describe('lifecycle verbs', () => {
     ['relative working dir', { workingDir: 'tmp' }, 'invalid-argument', /working_dir/],
     ['NUL in an argument', { args: ['a\0'] }, 'invalid-argument', /NUL/],
     ['= in an env key', { env: [['A=B', '1']] }, 'invalid-argument', /env key/],
-    ['unknown capability', { capabilities: { add: ['FLY'], drop: [] } }, 'invalid-argument', /FLY/],
+    [
+      'unknown capability',
+      { capabilities: { add: ['FLY'], drop: [], ambient: [] } },
+      'invalid-argument',
+      /FLY/,
+    ],
     [
       'unknown user',
       { user: { uid: null, gid: null, username: 'bob', supplementalGroups: [], policy: 'merge' } },

@@ -84,6 +84,7 @@ function container(id: ContainerId): ContainerRecord {
       gid: 0,
       supplementalGroups: [],
       capabilities: [0, 1],
+      ambientCapabilities: [],
       noNewPrivileges: true,
       seccompFlags: 0,
       apparmorProfile: null,
