@@ -71,7 +71,6 @@ export function toContainerRequest({
 
 function refuseUnsupported(config: ContainerConfig): void {
   if (config.CDIDevices.length > 0) throw unsupported('config.cdi_devices', 'CDI devices');
-  const security = config.linux?.securityContext;
 }
 
 function toMount(wire: Mount): BindMount {
