@@ -4,9 +4,11 @@ import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
-import type { CgroupStats, CgroupTree } from '../core/ports.js';
+import type { CgroupPlan, CgroupWrite } from '../core/model.js';
+import type { CgroupChange, CgroupStats, CgroupTree } from '../core/ports.js';
 import type { CgroupSetting } from '../core/resources.js';
 import type { CgroupSweeper, NativeAddon } from '../native/binding.js';
+import { planChange, writeSetting } from './cgroup-change.js';
 import { findCgroup2Mount } from './cgroup2-mount.js';
 import { splitCgroupPath } from './cgroup-path.js';
 import { readSweep } from './cgroup-stats.js';
@@ -90,18 +92,16 @@ export class Cgroup2Tree implements CgroupTree {
 
   async configure(path: string, settings: readonly CgroupSetting[]): Promise<void> {
     const folder = this.#folderBelowRoot(path);
-    for (const { file, value } of settings) {
-      try {
-        await writeFile(join(folder, file), value);
-      } catch (error) {
-        // A file the kernel does not have, a number it does not take: the caller's to mend.
-        const theirs = hasCode(error, 'ENOENT', 'EINVAL', 'ERANGE', 'EACCES', 'EOPNOTSUPP');
-        throw wrap(
-          error,
-          `cannot set ${file} of cgroup ${path} to ${JSON.stringify(value)}`,
-          theirs ? 'invalid-argument' : 'internal',
-        );
-      }
+    for (const setting of settings) await writeSetting(folder, path, setting);
+  }
+
+  plan(changes: readonly CgroupChange[]): Promise<CgroupPlan> {
+    return planChange(changes, (path) => this.#folderBelowRoot(path));
+  }
+
+  async write(writes: readonly CgroupWrite[]): Promise<void> {
+    for (const each of writes) {
+      await writeSetting(this.#folderBelowRoot(each.path), each.path, each);
     }
   }
 

@@ -73,6 +73,11 @@ export interface SandboxRecord {
   runtimeHandler: string;
   /** Addresses, first is the primary one; empty for the host's network. */
   ips: string[];
+  /** What the pod itself needs, and the sum of its containers; null when not told. */
+  overhead: Resources | null;
+  resources: Resources | null;
+  /** Set while the limits of the pod's own cgroup are being changed. */
+  resize: Resize | null;
   /** SHA-256 of the request: a repeated call is adopted only when it asks for the same. */
   requestDigest: string;
 }
@@ -183,6 +188,27 @@ export interface Resources {
   unified: Pairs;
 }
 
+/** A file of a cgroup and what to write to it. */
+export interface CgroupWrite {
+  /** Absolute from the root of the hierarchy. */
+  path: string;
+  file: string;
+  value: string;
+}
+
+/** Both lists in the order of writing. */
+export interface CgroupPlan {
+  writes: CgroupWrite[];
+  /** Puts back what was there. */
+  undo: CgroupWrite[];
+}
+
+/** A change of limits under way: a killed agent's next start finishes it, or undoes it. */
+export interface Resize extends CgroupPlan {
+  /** What the record says in the end. */
+  resources: Resources;
+}
+
 /** How a container ended; written by the shim, fsynced and renamed into place. */
 export interface ExitRecord {
   /** Exit code, or 128 + signal. */
@@ -205,7 +231,7 @@ export interface MountStatus {
   propagation: 'private' | 'slave' | 'shared';
 }
 
-/** A container's immutable description. Its state is derived from the shim and the exit record. */
+/** A container's description; only its limits ever change. Its state is derived from the shim and the exit record. */
 export interface ContainerRecord {
   version: 1;
   id: ContainerId;
@@ -228,8 +254,10 @@ export interface ContainerRecord {
   /** Resolved identity, as ContainerStatus.user reports it. */
   user: { uid: number; gid: number; supplementalGroups: number[] };
   stopSignal: number;
-  /** null when none were asked for. */
+  /** Those in force; null when none are. */
   resources: Resources | null;
+  /** Set while they are being changed. */
+  resize: Resize | null;
   /** What an exec inherits from the container's own process; argv and tty are the exec's. */
   process: Omit<ProcessSpec, 'argv' | 'seccomp' | 'tty'>;
   /** Of a profile file the compiled filter is kept beside the record, for execs: the file may change. */

@@ -5,6 +5,8 @@
 import type { CgroupSetting } from './resources.js';
 import type { ContainerId, ImageId, SandboxId } from './ids.js';
 import type {
+  CgroupPlan,
+  CgroupWrite,
   ContainerRecord,
   ContainerSpec,
   ExitRecord,
@@ -218,6 +220,13 @@ export interface CgroupTree {
   make(path: string): Promise<void>;
   /** Writes files of a folder in order; what the kernel refuses is told with file and value. */
   configure(path: string, settings: readonly CgroupSetting[]): Promise<void>;
+  /**
+   * How to change files that have values: what is raised before what is lowered, and how to go back.
+   * Writes nothing. A memory limit below what is in use after reclaim is refused.
+   */
+  plan(changes: readonly CgroupChange[]): Promise<CgroupPlan>;
+  /** Writes in order up to the first refusal. */
+  write(writes: readonly CgroupWrite[]): Promise<void>;
   /** Kills every process below and waits until it is empty. OK when it is not there. */
   kill(path: string): Promise<void>;
   /** Removes a folder with everything below; kills nothing. OK when it is not there. */
@@ -231,6 +240,11 @@ export interface CgroupTree {
   unwatch(name: string): void;
   /** One sweep over every watched cgroup; absent figures are undefined. */
   stats(): Promise<ReadonlyMap<string, CgroupStats>>;
+}
+
+export interface CgroupChange extends CgroupWrite {
+  /** Passed over where the file is not there. */
+  optional?: boolean;
 }
 
 export interface CgroupStats {

@@ -25,6 +25,8 @@ export interface SandboxRequest {
   sysctls: Pairs;
   privileged: boolean;
   runtimeHandler: string;
+  overhead: Resources | null;
+  resources: Resources | null;
 }
 
 export interface ContainerRequest {

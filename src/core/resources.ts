@@ -24,21 +24,21 @@ export function toCgroupSettings(
   resources: Resources,
   controllers: ReadonlySet<string>,
 ): CgroupSettings {
-  const all = [
-    ...cpu(resources),
-    ...memory(resources),
-    ...hugepages(resources),
-    ...unified(resources),
-  ];
   const missing = new Set<string>();
-  const settings = all.filter(({ file }) => {
+  const settings = allSettings(resources).filter(({ file, value }) => {
     const controller = file.split('.')[0] ?? '';
     // Files of the core, cgroup.*, need no controller, and are not for the caller to set.
     if (controllers.has(controller)) return true;
-    missing.add(controller);
+    // The kubelet forbids every size of huge pages to who did not ask for it: no loss.
+    if (controller !== 'hugetlb' || value !== '0') missing.add(controller);
     return false;
   });
   return { settings, missing: [...missing] };
+}
+
+/** As if the host had every controller. */
+export function allSettings(resources: Resources): CgroupSetting[] {
+  return [...cpu(resources), ...memory(resources), ...hugepages(resources), ...unified(resources)];
 }
 
 function cpu(resources: Resources): CgroupSetting[] {

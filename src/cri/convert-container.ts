@@ -63,7 +63,7 @@ export function toContainerRequest({
     readonlyPaths: security?.readonlyPaths ?? [],
     pid: security?.namespaceOptions ? namespaces.pid : null,
     targetId: namespaces.targetId,
-    resources: toResources(config),
+    resources: toResources(config.linux?.resources),
     oomScoreAdj: toOomScoreAdj(config),
     stopSignal: toStopSignal(config.stopSignal),
   };

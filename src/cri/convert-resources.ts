@@ -1,11 +1,9 @@
 /** Container limits between CRI messages and the runtime's own type. */
 import { RuntimeError } from '../core/errors.js';
 import type { Resources } from '../core/model.js';
-import type { ContainerConfig } from './gen/container.js';
 import { ContainerResources, LinuxContainerResources } from './gen/resources.js';
 
-export function toResources(config: ContainerConfig): Resources | null {
-  const wire = config.linux?.resources;
+export function toResources(wire: LinuxContainerResources | undefined): Resources | null {
   if (!wire) return null;
   return {
     cpuShares: exact('cpu_shares', wire.cpuShares),

@@ -3,6 +3,7 @@ import { RuntimeError } from '../core/errors.js';
 import type { NamespaceMode as Mode, NamespaceModes, Pairs, PortMapping } from '../core/model.js';
 import type { SandboxRequest } from '../core/requests.js';
 import type { Sandbox } from '../runtime/objects.js';
+import { toResources } from './convert-resources.js';
 import { NamespaceMode, type Namespace, type NamespaceOption } from './gen/namespace.js';
 import type { PodSandboxStatus, RunPodSandboxRequest } from './gen/sandbox.js';
 import { PodSandbox, PodSandboxState } from './gen/sandbox.js';
@@ -30,6 +31,8 @@ export function toSandboxRequest({ config, runtimeHandler }: RunPodSandboxReques
     sysctls: config.linux ? [...config.linux.sysctls] : [],
     privileged: security?.privileged ?? false,
     runtimeHandler,
+    overhead: toResources(config.linux?.overhead),
+    resources: toResources(config.linux?.resources),
   };
 }
 

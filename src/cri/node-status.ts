@@ -2,9 +2,11 @@
 import type { RuntimeContext } from '../runtime/context.js';
 import type { StatusResponse } from './gen/runtime.js';
 
+/** Shown by a verbose Status. */
 export interface StatusFacts {
-  /** Shown by a verbose Status. */
   config: object;
+  /** What UpdateRuntimeConfig told last. */
+  podCidrs: readonly string[];
 }
 
 /** Controllers without which limits and statistics have gaps. */
@@ -38,7 +40,14 @@ export async function nodeStatus(
         },
       ],
     },
-    info: new Map(verbose ? [['config', JSON.stringify(facts.config)]] : []),
+    info: new Map(
+      verbose
+        ? [
+            ['config', JSON.stringify(facts.config)],
+            ['podCidrs', JSON.stringify(facts.podCidrs)],
+          ]
+        : [],
+    ),
     runtimeHandlers: [
       { name: '', features: { recursiveReadOnlyMounts: true, userNamespaces: false } },
     ],

@@ -1,8 +1,9 @@
 /** The RuntimeService RPCs: conversion in, the verb, conversion out. RPCs not named here are UNIMPLEMENTED. */
 import type { UntypedServiceImplementation } from '@grpc/grpc-js';
 import { RuntimeError } from '../core/errors.js';
-import type { Pairs } from '../core/model.js';
+import { parsePodCidrs } from '../core/pod-cidr.js';
 import type { ContainerEngine, ExecResult } from '../core/ports.js';
+import { NO_LIMITS } from '../core/resource-change.js';
 import { createContainer } from '../runtime/container-create.js';
 import { removeContainer } from '../runtime/container-remove.js';
 import { startContainer } from '../runtime/container-start.js';
@@ -15,14 +16,16 @@ import type { Container, Sandbox } from '../runtime/objects.js';
 import { removeSandbox } from '../runtime/sandbox-remove.js';
 import { runSandbox } from '../runtime/sandbox-run.js';
 import { stopSandbox } from '../runtime/sandbox-stop.js';
+import { updateContainer } from '../runtime/container-update.js';
+import { updateSandbox } from '../runtime/sandbox-update.js';
 import { toContainerRequest } from './convert-container.js';
 import {
   containerInfo,
   containerState,
   encodeContainerItem,
-  toContainerStats,
   toContainerStatus,
 } from './convert-container-status.js';
+import { toResources } from './convert-resources.js';
 import {
   encodeSandboxItem,
   sandboxState,
@@ -36,12 +39,19 @@ import { CgroupDriver } from './gen/runtime.js';
 import type * as runtime from './gen/runtime.js';
 import { RuntimeServiceService } from './gen/runtime_service.js';
 import type * as sandbox from './gen/sandbox.js';
-import type * as stats from './gen/stats.js';
-import { nodeStatus, type StatusFacts } from './node-status.js';
+import type {
+  UpdateContainerResourcesRequest,
+  UpdatePodSandboxResourcesRequest,
+} from './gen/resources.js';
+import { nodeStatus } from './node-status.js';
+import { matchesContainer, matchesSandbox, matching } from './object-filter.js';
+import { statsRpcs } from './stats-service.js';
 import { unary, type Gate, type Handler } from './unary.js';
 
 /** What the service needs beside the verbs' context. */
-export interface RuntimeServiceFacts extends StatusFacts {
+export interface RuntimeServiceFacts {
+  /** Shown by a verbose Status. */
+  config: object;
   version: string;
   stats: StatsCollector;
 }
@@ -61,10 +71,19 @@ export function runtimeService(
   facts: RuntimeServiceFacts,
 ): UntypedServiceImplementation {
   const rpc = <Req, Res>(name: string, handler: Handler<Req, Res>) => unary(gate, name, handler);
+  let podCidrs: string[] = [];
   return {
     version: unary(gate, 'Version', () => version(facts.version), true),
     status: rpc('Status', ({ verbose }: runtime.StatusRequest) =>
-      nodeStatus(context, facts, verbose),
+      nodeStatus(context, { config: facts.config, podCidrs }, verbose),
+    ),
+    updateRuntimeConfig: rpc(
+      'UpdateRuntimeConfig',
+      (request: runtime.UpdateRuntimeConfigRequest) => {
+        // Told for information: the addresses are the CNI configuration's, which is the operator's.
+        podCidrs = parsePodCidrs(request.runtimeConfig?.networkConfig?.podCidr ?? '');
+        return {};
+      },
     ),
     runtimeConfig: rpc('RuntimeConfig', () => ({
       linux: { cgroupDriver: CgroupDriver.CGROUPFS },
@@ -99,6 +118,16 @@ function sandboxRpcs(context: RuntimeContext, gate: Gate): UntypedServiceImpleme
       await removeSandbox(context, request.podSandboxId);
       return {};
     }),
+    updatePodSandboxResources: rpc(
+      'UpdatePodSandboxResources',
+      async ({ podSandboxId, overhead, resources }: UpdatePodSandboxResourcesRequest) => {
+        await updateSandbox(context, podSandboxId, {
+          overhead: toResources(overhead),
+          resources: toResources(resources),
+        });
+        return {};
+      },
+    ),
     podSandboxStatus: rpc('PodSandboxStatus', (request: sandbox.PodSandboxStatusRequest) => {
       const found = context.objects.sandbox(request.podSandboxId);
       const response: sandbox.PodSandboxStatusResponse = {
@@ -114,9 +143,8 @@ function sandboxRpcs(context: RuntimeContext, gate: Gate): UntypedServiceImpleme
         matching(context.objects.sandboxes(), (each) => {
           if (!filter) return true;
           return (
-            each.id.startsWith(filter.id) &&
-            (!filter.state || filter.state.state === sandboxState(each)) &&
-            hasLabels(each.record.labels, filter.labelSelector)
+            matchesSandbox(each, filter) &&
+            (!filter.state || filter.state.state === sandboxState(each))
           );
         }),
       ),
@@ -144,6 +172,15 @@ function containerRpcs(context: RuntimeContext, gate: Gate): UntypedServiceImple
       await removeContainer(context, request.containerId);
       return {};
     }),
+    updateContainerResources: rpc(
+      'UpdateContainerResources',
+      async ({ containerId, linux }: UpdateContainerResourcesRequest) => {
+        // oom_score_adj is left alone, as by the other runtimes: a caller that changes cpusets alone,
+        // as the kubelet's CPU manager does, sends a 0 there that nobody means.
+        await updateContainer(context, containerId, toResources(linux) ?? NO_LIMITS);
+        return {};
+      },
+    ),
     containerStatus: rpc('ContainerStatus', (request: container.ContainerStatusRequest) => {
       const found = context.objects.container(request.containerId);
       const response: container.ContainerStatusResponse = {
@@ -157,7 +194,8 @@ function containerRpcs(context: RuntimeContext, gate: Gate): UntypedServiceImple
         matching(context.objects.containers(), (each) => {
           if (!filter) return true;
           return (
-            matches(each, filter) && (!filter.state || filter.state.state === containerState(each))
+            matchesContainer(each, filter) &&
+            (!filter.state || filter.state.state === containerState(each))
           );
         }),
       ),
@@ -179,59 +217,6 @@ function containerRpcs(context: RuntimeContext, gate: Gate): UntypedServiceImple
       return toExecResponse(result);
     }),
   };
-}
-
-function statsRpcs(
-  context: RuntimeContext,
-  gate: Gate,
-  collector: StatsCollector,
-): UntypedServiceImplementation {
-  const rpc = <Req, Res>(name: string, handler: Handler<Req, Res>) => unary(gate, name, handler);
-  return {
-    containerStats: rpc('ContainerStats', async (request: stats.ContainerStatsRequest) => {
-      const found = context.objects.container(request.containerId);
-      const [usage] = await collector.collect([found]);
-      if (!usage) {
-        throw new RuntimeError(
-          'failed-precondition',
-          `container ${found.id} has exited: only a running container has statistics`,
-        );
-      }
-      return { stats: toContainerStats(usage) };
-    }),
-    listContainerStats: rpc(
-      'ListContainerStats',
-      async ({ filter }: stats.ListContainerStatsRequest) => {
-        const wanted = matching(
-          context.objects.containers(),
-          (each) => !filter || matches(each, filter),
-        );
-        return { stats: (await collector.collect([...wanted])).map(toContainerStats) };
-      },
-    ),
-  };
-}
-
-function matches(
-  each: Container,
-  filter: { id: string; podSandboxId: string; labelSelector: Map<string, string> },
-): boolean {
-  return (
-    each.id.startsWith(filter.id) &&
-    each.record.sandboxId.startsWith(filter.podSandboxId) &&
-    hasLabels(each.record.labels, filter.labelSelector)
-  );
-}
-
-function* matching<T>(objects: Iterable<T>, wanted: (object: T) => boolean): Iterable<T> {
-  for (const object of objects) if (wanted(object)) yield object;
-}
-
-function hasLabels(labels: Pairs, selector: ReadonlyMap<string, string>): boolean {
-  for (const [key, value] of selector) {
-    if (!labels.some(([k, v]) => k === key && v === value)) return false;
-  }
-  return true;
 }
 
 /** CRI counts in whole seconds; setTimeout's limit of 2^31 ms is three weeks. */

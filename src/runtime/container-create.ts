@@ -4,6 +4,7 @@ import type { ContainerId } from '../core/ids.js';
 import type { ContainerRecord, ContainerSpec, ImageRecord } from '../core/model.js';
 import type { OwnedFd } from '../core/ports.js';
 import type { ContainerRequest } from '../core/requests.js';
+import { limitsInForce } from '../core/resource-change.js';
 import { toCgroupSettings, type CgroupSetting } from '../core/resources.js';
 import { resolveUser, type ResolvedUser } from '../core/user.js';
 import { allDone } from '../util/all-done.js';
@@ -205,7 +206,7 @@ function planLimits(
       { container: record.id, missing },
       'limits of a container are not set: their cgroup v2 controllers are missing here',
     );
-    record.resources = null;
+    record.resources = limitsInForce(record.resources, context.cgroups.controllers);
   }
   const isLate = ({ file }: CgroupSetting): boolean => file === 'cpu.max';
   return { before: settings.filter((each) => !isLate(each)), after: settings.filter(isLate) };

@@ -148,6 +148,7 @@ export function planContainer(
     user: { uid: 0, gid: 0, supplementalGroups: [] },
     stopSignal: request.stopSignal || parseSignal(image.config.stopSignal) || SIGTERM,
     resources: request.resources,
+    resize: null,
     process: {
       env: environment(request, image, sandbox),
       cwd: request.workingDir || image.config.workingDir || '/',

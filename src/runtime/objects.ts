@@ -55,6 +55,11 @@ export class Container {
     return this.record.id;
   }
 
+  describe(record: ContainerRecord): void {
+    this.record = record;
+    this.revision++;
+  }
+
   update(life: ContainerLife): void {
     // A late "running" must not bring a container back that has been seen to end.
     if (this.life.state === 'exited') return;

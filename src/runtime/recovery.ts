@@ -5,15 +5,18 @@
  * - A record in phase 'creating' is half-made: everything it may have made is removed.
  * - A sandbox is ready when its phase says so, the host has not rebooted, and its namespaces are pinned.
  * - A container's life is what its shim or its exit record says; neither means it is lost.
+ * - A change of limits that was cut short is finished, or undone if the kernel refuses it.
  * - Side effects without a record (a removal that was cut short, a disk that lost a write) are removed.
  */
 import { RuntimeError } from '../core/errors.js';
 import type { ContainerRecord, SandboxRecord } from '../core/model.js';
 import type { EngineState } from '../core/ports.js';
+import { finishContainerUpdate } from './container-update.js';
 import { lostExit, markLost, watchContainer } from './container-watch.js';
 import type { RuntimeContext } from './context.js';
 import { Container, Sandbox } from './objects.js';
 import { pinnedKinds, podInitCgroup } from './sandbox-plan.js';
+import { finishSandboxUpdate } from './sandbox-update.js';
 import { watchPodInit } from './sandbox-watch.js';
 
 export async function recover(context: RuntimeContext): Promise<void> {
@@ -49,6 +52,9 @@ async function recoverSandbox(context: RuntimeContext, record: SandboxRecord): P
   const sandbox = new Sandbox(record, await isReady(context, record));
   context.objects.addSandbox(sandbox);
   watchPodInit(context, sandbox);
+  await attempt(context, `finish the resize of pod sandbox ${id}`, () =>
+    finishSandboxUpdate(context, sandbox),
+  );
 }
 
 async function isReady(context: RuntimeContext, record: SandboxRecord): Promise<boolean> {
@@ -130,7 +136,11 @@ async function addRecovered(
   }
   const container = new Container(record, found);
   context.objects.addContainer(container);
-  if (found.state !== 'exited') watchContainer(context, container);
+  if (found.state === 'exited') return;
+  watchContainer(context, container);
+  await attempt(context, `finish the resize of container ${record.id}`, () =>
+    finishContainerUpdate(context, container),
+  );
 }
 
 async function removeOrphans(context: RuntimeContext): Promise<void> {

@@ -3,6 +3,7 @@ import { RuntimeError } from '../core/errors.js';
 import type { SandboxId } from '../core/ids.js';
 import type { SandboxRecord } from '../core/model.js';
 import type { SandboxRequest } from '../core/requests.js';
+import { addOverhead } from '../core/resource-change.js';
 import { formatResolvConf } from '../core/resolv-conf.js';
 import { allDone } from '../util/all-done.js';
 import { withUndo, type UndoStack } from '../util/undo.js';
@@ -11,6 +12,7 @@ import type { RuntimeContext } from './context.js';
 import { reportUndo } from './context.js';
 import { Sandbox } from './objects.js';
 import { pinnedKinds, podInitCgroup, validateSandbox } from './sandbox-plan.js';
+import { podSettings } from './sandbox-update.js';
 import { watchPodInit } from './sandbox-watch.js';
 import { step } from './step.js';
 
@@ -87,6 +89,9 @@ function newRecord(
     privileged: request.privileged,
     runtimeHandler: request.runtimeHandler,
     ips: [],
+    overhead: request.overhead,
+    resources: request.resources,
+    resize: null,
     requestDigest: digest,
   };
 }
@@ -111,7 +116,7 @@ async function build(
     sysctls: request.sysctls,
   };
   await allDone([
-    step(subject, 'make the cgroup', context.cgroups.make(cgroup)),
+    step(subject, 'make the cgroup', makeCgroup(context, record)),
     writeFiles(context, request, id),
     step(subject, 'pin the namespaces', context.namespaces.pin(id, pinned)),
   ]);
@@ -133,6 +138,14 @@ async function writeFiles(
 ): Promise<void> {
   if (dns) await context.folders.writeSandboxFile(id, 'resolv.conf', formatResolvConf(dns));
   await context.folders.writeSandboxFile(id, 'hostname', `${hostname}\n`);
+}
+
+async function makeCgroup(context: RuntimeContext, record: SandboxRecord): Promise<void> {
+  const { id, cgroup, ownsCgroup, resources, overhead } = record;
+  await context.cgroups.make(cgroup);
+  if (!ownsCgroup || !resources) return;
+  const settings = podSettings(context, id, addOverhead(resources, overhead));
+  await context.cgroups.configure(cgroup, settings);
 }
 
 async function attach(

@@ -10,6 +10,22 @@ const nanoseconds = z.string().regex(/^[0-9]{1,20}$/);
 const pairs = z.array(z.tuple([z.string(), z.string()]));
 const integer = z.int().min(0);
 
+const resources = z.strictObject({
+  cpuShares: z.int(),
+  cpuQuota: z.int(),
+  cpuPeriod: z.int(),
+  cpusetCpus: z.string(),
+  cpusetMems: z.string(),
+  memoryLimitBytes: z.int(),
+  memorySwapLimitBytes: z.int(),
+  hugepages: z.array(z.strictObject({ pageSize: z.string(), limitBytes: z.number().min(0) })),
+  unified: pairs,
+});
+const writes = z.array(
+  z.strictObject({ path: z.string(), file: z.string().regex(/^[\w.]+$/), value: z.string() }),
+);
+const resize = z.strictObject({ resources, writes, undo: writes });
+
 export const sandboxRecord: z.ZodType<SandboxRecord> = z.strictObject({
   version: z.literal(1),
   id: id as unknown as z.ZodType<SandboxId>,
@@ -53,6 +69,10 @@ export const sandboxRecord: z.ZodType<SandboxRecord> = z.strictObject({
   privileged: z.boolean(),
   runtimeHandler: z.string(),
   ips: z.array(z.string()),
+  // Records of agents that could not change limits lack these.
+  overhead: resources.nullable().default(null),
+  resources: resources.nullable().default(null),
+  resize: resize.nullable().default(null),
   requestDigest: z.string(),
 });
 
@@ -88,19 +108,8 @@ export const containerRecord: z.ZodType<ContainerRecord> = z.strictObject({
   }),
   user: z.strictObject({ uid: integer, gid: integer, supplementalGroups: z.array(integer) }),
   stopSignal: integer,
-  resources: z
-    .strictObject({
-      cpuShares: z.int(),
-      cpuQuota: z.int(),
-      cpuPeriod: z.int(),
-      cpusetCpus: z.string(),
-      cpusetMems: z.string(),
-      memoryLimitBytes: z.int(),
-      memorySwapLimitBytes: z.int(),
-      hugepages: z.array(z.strictObject({ pageSize: z.string(), limitBytes: z.number().min(0) })),
-      unified: pairs,
-    })
-    .nullable(),
+  resources: resources.nullable(),
+  resize: resize.nullable().default(null),
   process: z.strictObject({
     env: z.array(z.string()),
     cwd: z.string(),

@@ -368,6 +368,24 @@ export class FakeNode {
           call('cgroups.configure', () => {
             for (const { file, value } of settings) this.settings.set(`${path}/${file}`, value);
           }),
+        plan: (changes) =>
+          call('cgroups.plan', () => ({
+            writes: changes.map(({ path, file, value }) => ({ path, file, value })),
+            undo: changes
+              .map(({ path, file }) => ({
+                path,
+                file,
+                value: this.settings.get(`${path}/${file}`) ?? 'max',
+              }))
+              .reverse(),
+          })),
+        write: async (writes) => {
+          for (const { path, file, value } of writes) {
+            await call(`cgroups.write ${file} ${value}`, () => {
+              this.settings.set(`${path}/${file}`, value);
+            });
+          }
+        },
         kill: (path) =>
           call('cgroups.kill', () => {
             this.podInits.get(path)?.end();

@@ -15,6 +15,8 @@ export function sandboxRequest(change: Partial<SandboxRequest> = {}): SandboxReq
     sysctls: [],
     privileged: false,
     runtimeHandler: '',
+    overhead: null,
+    resources: null,
     ...change,
   };
 }

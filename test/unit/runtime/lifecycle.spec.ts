@@ -1,6 +1,7 @@
 // The verbs over a node in memory: order, state, repeats, and what a failure leaves behind.
 import assert from 'node:assert/strict';
 import { RuntimeError } from '../../../src/core/errors.js';
+import { NO_LIMITS } from '../../../src/core/resource-change.js';
 import { createContainer } from '../../../src/runtime/container-create.js';
 import { removeContainer } from '../../../src/runtime/container-remove.js';
 import { startContainer } from '../../../src/runtime/container-start.js';
@@ -391,7 +392,15 @@ describe('lifecycle verbs', () => {
         resources: { ...resources, cpusetCpus: '0' },
       }),
     );
-    assert.equal(context.objects.container(more).record.resources, null);
+    assert.deepEqual(context.objects.container(more).record.resources, resources);
+    const lacking = await createContainer(
+      context,
+      containerRequest(pod, {
+        metadata: { name: 'lacking', attempt: 0 },
+        resources: { ...NO_LIMITS, cpusetCpus: '0' },
+      }),
+    );
+    assert.equal(context.objects.container(lacking).record.resources, null);
     assert.ok(node.logged.some((line) => /warn: limits of a container are not set/.test(line)));
   });
 

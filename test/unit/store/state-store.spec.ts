@@ -33,6 +33,9 @@ function sandbox(id: SandboxId, change: Partial<SandboxRecord> = {}): SandboxRec
     privileged: false,
     runtimeHandler: '',
     ips: ['10.1.2.3'],
+    overhead: null,
+    resources: null,
+    resize: null,
     requestDigest: 'd',
     ...change,
   };
@@ -76,6 +79,7 @@ function container(id: ContainerId): ContainerRecord {
       hugepages: [{ pageSize: '2MB', limitBytes: 2 ** 63 }],
       unified: [['memory.high', 'max']],
     },
+    resize: null,
     stopSignal: 15,
     process: {
       env: ['A=\u0001\n'],
@@ -123,6 +127,28 @@ describe('FileStateStore', () => {
       const folder = join(root, 'deep', 'containers', containerId('c'));
       assert.equal((await stat(folder)).mode & 0o777, 0o700);
       assert.equal((await stat(join(folder, 'container.json'))).mode & 0o777, 0o600);
+    }));
+
+  it('reads what agents wrote that could not change limits', () =>
+    withTempFolder(async (root) => {
+      const store = new FileStateStore(root);
+      const pod = sandbox(sandboxId('a'));
+      const inside = container(containerId('c'));
+      await store.saveSandbox(pod);
+      await store.saveContainer(inside);
+      for (const [file, newer] of [
+        [`sandboxes/${pod.id}/sandbox.json`, ['overhead', 'resources', 'resize']],
+        [`containers/${inside.id}/container.json`, ['resize']],
+      ] as const) {
+        const record = JSON.parse(await readFile(join(root, file), 'utf8')) as object;
+        const old = Object.entries(record).filter(([key]) => !newer.some((each) => each === key));
+        await writeFile(join(root, file), JSON.stringify(Object.fromEntries(old)));
+      }
+      assert.deepEqual(await store.load(), {
+        sandboxes: [pod],
+        containers: [inside],
+        unreadable: [],
+      });
     }));
 
   it('keeps order and bytes of labels and annotations', () =>
