@@ -1,7 +1,6 @@
 /** The RuntimeService RPCs: conversion in, the verb, conversion out. RPCs not named here are UNIMPLEMENTED. */
 import type { UntypedServiceImplementation } from '@grpc/grpc-js';
 import { RuntimeError } from '../core/errors.js';
-import { parsePodCidrs } from '../core/pod-cidr.js';
 import type { ContainerEngine, ExecResult } from '../core/ports.js';
 import { NO_LIMITS } from '../core/resource-change.js';
 import { createContainer } from '../runtime/container-create.js';
@@ -45,6 +44,7 @@ import type {
 } from './gen/resources.js';
 import { nodeStatus } from './node-status.js';
 import { matchesContainer, matchesSandbox, matching } from './object-filter.js';
+import { parsePodCidrs } from './pod-cidr.js';
 import { statsRpcs } from './stats-service.js';
 import { unary, type Gate, type Handler } from './unary.js';
 

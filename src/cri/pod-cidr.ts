@@ -1,6 +1,6 @@
 /** The node's share of the cluster's pod addresses, as the kubelet tells it: `10.1.2.0/24,fd00:2::/64`. */
 import { isIPv4, isIPv6 } from 'node:net';
-import { RuntimeError } from './errors.js';
+import { RuntimeError } from '../core/errors.js';
 
 /** One CIDR, or one of each family; [] for '', which the kubelet sends where nobody has assigned any. */
 export function parsePodCidrs(text: string): string[] {

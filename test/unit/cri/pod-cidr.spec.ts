@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { RuntimeError } from '../../../src/core/errors.js';
-import { parsePodCidrs } from '../../../src/core/pod-cidr.js';
+import { parsePodCidrs } from '../../../src/cri/pod-cidr.js';
 
 describe('parsePodCidrs', () => {
   it('takes one network, one of each family, or none', () => {
