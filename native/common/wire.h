@@ -51,8 +51,10 @@ enum class Tag : uint16_t {
   kTty = 41,
   kSeccompFlags = 45,
   kAmbientCapabilities = 46,
-  // An exec; with kCgroupRoot, kCgroupOuter and kProcess.
+  // An exec; with kCgroupRoot, kCgroupOuter, kProcess, kKeepStdin, and for a terminal kRows and
+  // kColumns.
   kExecName = 50,
+  kReportStart = 51,
   // Requests on the control socket.
   kOperation = 60,
   kSignal = 61,
@@ -86,6 +88,19 @@ enum class Operation : uint64_t {
   kSendSignal = 3,
   kReopenLog = 4,
   kResize = 5,
+  kAttach = 6,  // with kKeepStdin; after its answer the connection carries frames
+};
+
+// A frame of an attached connection: u8 channel, u32 length, bytes. To the shim: stdin, its end,
+// and sizes (u16 rows, u16 columns). From it: output, and last that the container has ended;
+// without that the client was dropped, or the shim is gone.
+enum class Channel : uint8_t {
+  kStdin = 0,
+  kStdout = 1,
+  kStderr = 2,
+  kSize = 3,
+  kStdinEnd = 4,
+  kEnded = 5,
 };
 
 enum class State : uint64_t { kCreated = 1, kRunning = 2 };

@@ -1,7 +1,9 @@
 // pvecri-exec: runs one command in a running container and reports how it ended.
 //
-// Descriptors: 0, 1, 2 the command's own, 3 the command's description, 4 pidfd of the container's
-// init, 5 a pipe whose hang-up means "kill it" (the agent timed out or died), 6 the result pipe.
+// Descriptors: 0, 1, 2 the command's own (for a terminal: the agent's ends of a relay), 3 the
+// command's description, 4 pidfd of the container's init, 5 a pipe that brings window sizes (u16
+// rows, u16 columns) and whose hang-up means "kill it" (the agent timed out or died), 6 the result
+// pipe.
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -22,7 +24,9 @@
 #include "common/null_device.h"
 #include "common/process.h"
 #include "common/syscalls.h"
+#include "common/terminal.h"
 #include "common/unique_fd.h"
+#include "exec/terminal_relay.h"
 
 namespace pvecri {
 namespace {
@@ -38,6 +42,9 @@ struct Command {
   const char* cgroup_outer = nullptr;
   const char* name = nullptr;
   bool null_stdin = true;
+  bool report_start = false;
+  uint64_t rows = 0;
+  uint64_t columns = 0;
   Process process;
 };
 
@@ -67,6 +74,9 @@ bool ReadCommand(Command* command, Failure* failure) {
     if (field.tag == Tag::kCgroupOuter) command->cgroup_outer = field.text();
     if (field.tag == Tag::kExecName) command->name = field.text();
     if (field.tag == Tag::kKeepStdin) command->null_stdin = field.number() == 0;
+    if (field.tag == Tag::kReportStart) command->report_start = field.number() != 0;
+    if (field.tag == Tag::kRows) command->rows = field.number();
+    if (field.tag == Tag::kColumns) command->columns = field.number();
     if (field.tag == Tag::kProcess && !ParseProcess(field, &command->process, failure))
       return false;
   }
@@ -120,16 +130,21 @@ void RemoveCgroup(const Command& command, const ExecCgroup& cgroup, bool killed)
   }
 }
 
-[[noreturn]] void RunChild(const Command& command, int errors) {
+bool MakeStdio(const Command& command, int terminal) {
+  if (command.process.tty) {
+    return ::dup2(terminal, 0) == 0 && ::dup2(terminal, 1) == 1 && ::dup2(terminal, 2) == 2;
+  }
+  if (!command.null_stdin) return true;
+  UniqueFd null = OpenNullDevice();
+  return null && ::dup2(null.get(), 0) == 0;
+}
+
+[[noreturn]] void RunChild(const Command& command, int terminal, int errors) {
   Failure failure;
   // Only here: where cgroup2 is mounted with nsdelegate, as systemd does, clone3 and the move of
   // leftovers work on cgroups below the caller's own namespace alone.
   if (::setns(kInitPidfd, CLONE_NEWCGROUP) != 0) failure.Set("setns", "cgroup");
-  UniqueFd null;
-  if (failure.error == 0 && command.null_stdin) {
-    null = OpenNullDevice();
-    if (!null || ::dup2(null.get(), 0) < 0) failure.Set("stdin", "/dev/null");
-  }
+  if (failure.error == 0 && !MakeStdio(command, terminal)) failure.Set("stdin", "/dev/null");
   if (failure.error == 0) BecomePayload(command.process, kControl, &failure);
   Writer writer;
   failure.Write(&writer);
@@ -137,22 +152,75 @@ void RemoveCgroup(const Command& command, const ExecCgroup& cgroup, bool killed)
   ::_exit(127);
 }
 
-// Waits for the command's end or for the control pipe's.
-int WaitForEnd(pid_t child, int pidfd, const ExecCgroup& cgroup, bool* killed) {
-  pollfd watched[] = {{.fd = pidfd, .events = POLLIN, .revents = 0},
-                      {.fd = kControl, .events = 0, .revents = 0}};
-  while (::poll(watched, 2, -1) >= 0 || errno == EINTR) {
-    if (watched[0].revents) break;
-    if (watched[1].revents) {
-      *killed = true;
-      (void)!::write(cgroup.kill.get(), "1", 1);
-      break;
-    }
+// The command while it runs, as the helper sees it.
+class Watch {
+ public:
+  Watch(UniqueFd child, UniqueFd errors, const Command& command, TerminalRelay* relay)
+      : child_(std::move(child)),
+        errors_(std::move(errors)),
+        report_start_(command.report_start),
+        relay_(relay) {}
+  // Until the command has ended and its terminal's output is delivered. True when the control pipe
+  // hung up before that.
+  bool UntilEnd();
+  // How execve failed; empty when it did not.
+  size_t ReadError();
+  const char* error() const { return error_; }
+
+ private:
+  void OnErrors();
+  void OnControl();
+
+  UniqueFd child_;  // pidfd
+  UniqueFd errors_;
+  bool report_start_;
+  TerminalRelay* relay_;
+  size_t error_size_ = 0;
+  char error_[1024];
+};
+
+bool Watch::UntilEnd() {
+  for (;;) {
+    pollfd polled[3 + TerminalRelay::kPolled] = {
+        {.fd = child_.get(), .events = POLLIN, .revents = 0},
+        {.fd = kControl, .events = static_cast<short>(relay_ ? POLLIN : 0), .revents = 0},
+        {.fd = report_start_ ? errors_.get() : -1, .events = POLLIN, .revents = 0}};
+    if (relay_) relay_->Arm(polled + 3);
+    if (::poll(polled, relay_ ? 3 + TerminalRelay::kPolled : 3, -1) < 0) continue;
+    if (polled[2].revents) OnErrors();
+    if (polled[0].revents) child_.reset();
+    if (!child_ && !relay_) return false;
+    if (polled[1].revents & (POLLHUP | POLLERR)) return true;
+    if (!relay_) continue;
+    if (polled[1].revents) OnControl();
+    relay_->Serve(polled + 3);
+    if (!child_ && relay_->Drained()) return false;
   }
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+}
+
+size_t Watch::ReadError() {
+  if (errors_) {
+    ssize_t length = ::read(errors_.get(), error_, sizeof(error_));
+    error_size_ = length > 0 ? static_cast<size_t>(length) : 0;
+    errors_.reset();
   }
-  return status;
+  return error_size_;
+}
+
+void Watch::OnErrors() {
+  report_start_ = false;
+  if (ReadError() != 0) return;
+  Writer writer;
+  writer.Number(Tag::kState, static_cast<uint64_t>(State::kRunning));
+  (void)!::write(kResult, writer.data(), writer.size());
+}
+
+void Watch::OnControl() {
+  uint16_t sizes[2 * 64];
+  ssize_t got = ::read(kControl, sizes, sizeof(sizes));
+  if (got < 4) return;
+  size_t last = static_cast<size_t>(got) / 4 - 1;
+  (void)SetTerminalSize(relay_->master(), sizes[2 * last], sizes[2 * last + 1]);
 }
 
 bool EnterContainer(Failure* failure) {
@@ -165,8 +233,13 @@ bool EnterContainer(Failure* failure) {
 bool Execute(const Command& command, const ExecCgroup& cgroup, Failure* failure) {
   int errors[2];
   if (::pipe2(errors, O_CLOEXEC) != 0) return failure->Set("pipe", "");
-  UniqueFd errors_read(errors[0]), errors_write(errors[1]);
+  UniqueFd errors_read(errors[0]), errors_write(errors[1]), master, slave;
   if (!EnterContainer(failure)) return false;
+  bool tty = command.process.tty;
+  if (tty) {
+    if (!OpenTerminal(&master, &slave, failure)) return false;
+    (void)SetTerminalSize(master.get(), command.rows, command.columns);
+  }
   int pidfd = -1;
   clone_args arguments = {};
   arguments.flags = CLONE_INTO_CGROUP | CLONE_PIDFD;
@@ -175,22 +248,26 @@ bool Execute(const Command& command, const ExecCgroup& cgroup, Failure* failure)
   arguments.cgroup = static_cast<uint64_t>(cgroup.folder.get());
   pid_t child = static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof(arguments)));
   if (child < 0) return failure->Set("clone", "");
-  if (child == 0) RunChild(command, errors_write.get());
-  UniqueFd child_pidfd(pidfd);
+  if (child == 0) RunChild(command, slave.get(), errors_write.get());
   errors_write.reset();
+  slave.reset();
   // The command alone holds these from now on, so that its readers see the end of it.
-  for (int fd = 0; fd <= 2; ++fd) ::close(fd);
-  bool killed = false;
-  int status = WaitForEnd(child, child_pidfd.get(), cgroup, &killed);
-  char report[1024];
-  ssize_t length = ::read(errors_read.get(), report, sizeof(report));
-  if (length > 0) {
-    (void)!::write(kResult, report, static_cast<size_t>(length));
+  for (int fd = tty ? 2 : 0; fd <= 2; ++fd) ::close(fd);
+  TerminalRelay relay(tty ? 0 : -1, tty ? 1 : -1, std::move(master));
+  Watch watch(UniqueFd(pidfd), std::move(errors_read), command, tty ? &relay : nullptr);
+  bool killed = watch.UntilEnd();
+  if (killed) (void)!::write(cgroup.kill.get(), "1", 1);
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (size_t length = watch.ReadError()) {
+    (void)!::write(kResult, watch.error(), length);
   } else {
     Writer writer;
     writer.Number(Tag::kWaitStatus, static_cast<uint64_t>(status));
     (void)!::write(kResult, writer.data(), writer.size());
   }
+  if (tty) ::close(1);
   RemoveCgroup(command, cgroup, killed);
   return true;
 }

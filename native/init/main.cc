@@ -14,6 +14,7 @@
 #include "common/null_device.h"
 #include "common/process.h"
 #include "common/syscalls.h"
+#include "common/terminal.h"
 #include "init/set_up.h"
 
 namespace pvecri {
@@ -122,7 +123,8 @@ int TakeStdio(const Message& message, int terminal) {
       !SetUpContainer(container.spec, container.spec_size, container.mounts, container.mount_count,
                       &failure) ||
       !FindProcess(container, &process, &failure) ||
-      (process.tty && !OpenTerminal(&master, &slave, &failure))) {
+      (process.tty &&
+       (!OpenTerminal(&master, &slave, &failure) || !MakeConsole(slave.get(), &failure)))) {
     ReportSetUpFailure(failure);
   }
   for (size_t i = 0; i < container.mount_count; ++i) ::close(container.mounts[i]);

@@ -229,25 +229,13 @@ bool SetUpContainer(const void* spec, size_t size, const int* mounts, size_t mou
   return true;
 }
 
-bool OpenTerminal(UniqueFd* master, UniqueFd* slave, Failure* failure) {
+bool MakeConsole(int terminal, Failure* failure) {
   UniqueFd root = OpenRoot();
-  UniqueFd device(OpenAt2(root.get(), "/dev/pts/ptmx", O_RDWR | O_NOCTTY,
-                          RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS));
-  struct statfs filesystem;
-  if (!device || ::fstatfs(device.get(), &filesystem) != 0) return failure->Set("terminal", "ptmx");
-  if (filesystem.f_type != DEVPTS_SUPER_MAGIC) return failure->Set("terminal", "ptmx", ENODEV);
-  int unlocked = 0;
-  if (::ioctl(device.get(), TIOCSPTLCK, &unlocked) != 0) return failure->Set("terminal", "unlock");
-  // By descriptor: a path such as /dev/pts/0 could be swapped (CVE-2025-52565).
-  UniqueFd peer(::ioctl(device.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC));
-  if (!peer) return failure->Set("terminal", "slave");
   UniqueFd console = ResolveOrMake(root.get(), "/dev/console", false);
-  UniqueFd mount(::open_tree(peer.get(), "", kCloneTree));
+  UniqueFd mount(::open_tree(terminal, "", kCloneTree));
   if (!console || !mount || !Attach(mount.get(), console.get())) {
     return failure->Set("terminal", "/dev/console");
   }
-  *master = std::move(device);
-  *slave = std::move(peer);
   return true;
 }
 

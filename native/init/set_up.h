@@ -12,7 +12,7 @@ namespace pvecri {
 bool SetUpContainer(const void* spec, size_t size, const int* mounts, size_t mount_count,
                     Failure* failure);
 
-// A pty of the container's own devpts, its slave bound to /dev/console.
-bool OpenTerminal(UniqueFd* master, UniqueFd* slave, Failure* failure);
+// Binds the container's terminal to /dev/console.
+bool MakeConsole(int terminal, Failure* failure);
 
 }  // namespace pvecri

@@ -25,6 +25,7 @@ class Connection {
   int fd() const { return fd_.get(); }
   void Take(UniqueFd fd);
   void Close() { fd_.reset(); }
+  UniqueFd Release() { return std::move(fd_); }
   // Reads on; kRequest when request() is whole. kClosed at the end and for anything malformed.
   Got Read();
   Reader request() const { return Reader(buffer_ + sizeof(uint32_t), length()); }

@@ -78,12 +78,12 @@ LogStream::Got LogStream::Read(int fd) {
   if (got < 0 && errno == EAGAIN) return Got::kNothing;
   // EIO is how a pty tells that its last slave was closed.
   if (got <= 0) return Got::kEnd;
-  held_ += static_cast<size_t>(got);
-  Split();
+  fresh_ = static_cast<size_t>(got);
+  held_ += fresh_;
   return Got::kData;
 }
 
-void LogStream::Split() {
+void LogStream::Log() {
   char full[64], partial[64];
   size_t header = MakeHeader(name_, full, sizeof(full));
   memcpy(partial, full, header);

@@ -36,19 +36,21 @@ class LogStream {
   static constexpr size_t kMaxLine = 16 * 1024;
 
   LogStream(LogFile* file, const char* name) : file_(file), name_(name) {}
-  // Reads what is there, once. False at the end of the stream; errno is EAGAIN when there was
-  // nothing.
   enum class Got { kData, kNothing, kEnd };
+  // Reads what is there, once. After kData it is fresh() until it is written by Log().
   Got Read(int fd);
+  const char* fresh() const { return buffer_ + held_ - fresh_; }
+  size_t fresh_size() const { return fresh_; }
+  // Writes the lines that are whole.
+  void Log();
   // Writes a last line that has no newline.
   void Finish();
 
  private:
-  void Split();
-
   LogFile* file_;
   const char* name_;
   size_t held_ = 0;
+  size_t fresh_ = 0;
   char buffer_[2 * kMaxLine];
 };
 

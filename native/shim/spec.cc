@@ -44,6 +44,9 @@ bool ReadSpec(int fd, ShimSpec* spec, Failure* failure) {
       case Tag::kKeepStdin:
         spec->keep_stdin = field.number() != 0;
         break;
+      case Tag::kStdinOnce:
+        spec->stdin_once = field.number() != 0;
+        break;
       case Tag::kProcess:
         for (Reader process(field); process.Next(&part);) {
           if (part.tag == Tag::kTty) spec->tty = part.number() != 0;

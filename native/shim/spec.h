@@ -20,6 +20,7 @@ struct ShimSpec {
   const char* cgroup_monitor = nullptr;
   bool privileged = false;
   bool keep_stdin = false;
+  bool stdin_once = false;
   bool tty = false;
 };
 

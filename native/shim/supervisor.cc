@@ -16,34 +16,13 @@
 
 #include "common/gate.h"
 #include "common/syscalls.h"
+#include "shim/descriptors.h"
 #include "shim/sources.h"
 
 namespace pvecri {
 namespace {
 
-enum Source : uint32_t {
-  kListener,
-  kGate,
-  kSignals,
-  kMonitor,
-  kInit,
-  kErrors,
-  kStdout,
-  kStderr,
-  kFirstConnection,
-};
-
 constexpr int kDrainMs = 1000;
-
-bool MakePipe(UniqueFd* read, UniqueFd* write) {
-  int fds[2];
-  if (::pipe2(fds, O_CLOEXEC) != 0) return false;
-  read->reset(fds[0]);
-  write->reset(fds[1]);
-  return true;
-}
-
-void MakeNonBlocking(int fd) { (void)::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK); }
 
 // Our own words for errno in a record that a person reads.
 void Describe(const Failure& failure, char* text, size_t room) {
@@ -101,6 +80,7 @@ bool Supervisor::Prepare(Failure* failure) {
   if (!epoll_ || !signals_) return failure->Set("event loop", "");
   listener_ = ListenForControl(failure);
   if (!listener_) return false;
+  attachments_.Watch(epoll_.get(), kFirstAttached);
   Watch(listener_.get(), kListener);
   Watch(signals_.get(), kSignals);
   return true;
@@ -152,12 +132,14 @@ void Supervisor::Unwatch(UniqueFd* fd) {
 void Supervisor::Loop() {
   while (monitor_) {
     epoll_event events[8];
-    int count = ::epoll_wait(epoll_.get(), events, 8, -1);
-    for (int i = 0; i < count; ++i) Dispatch(events[i].data.u32, events[i].events);
+    int count = ::epoll_wait(epoll_.get(), events, 8, attachments_.Timeout());
+    for (int i = 0; i < count; ++i) Dispatch(events[i].data.u32);
+    attachments_.DropLate();
+    PauseOutput(attachments_.blocked());
   }
 }
 
-void Supervisor::Dispatch(uint32_t source, uint32_t) {
+void Supervisor::Dispatch(uint32_t source) {
   switch (source) {
     case kListener:
       return OnAccept();
@@ -172,10 +154,11 @@ void Supervisor::Dispatch(uint32_t source, uint32_t) {
     case kErrors:
       return OnErrors();
     case kStdout:
-      return OnOutput(&out_, &stdout_);
+      return OnOutput(Channel::kStdout, &out_, &stdout_);
     case kStderr:
-      return OnOutput(&err_, &stderr_);
+      return OnOutput(Channel::kStderr, &err_, &stderr_);
     default:
+      if (source >= kFirstAttached) return attachments_.OnEvent(source);
       return OnRequest(&connections_[source - kFirstConnection]);
   }
 }
@@ -203,6 +186,8 @@ void Supervisor::OnGate() {
   if (stdout_) {
     MakeNonBlocking(stdout_.get());
     Watch(stdout_.get(), kStdout);
+    UniqueFd terminal(::fcntl(stdout_.get(), F_DUPFD_CLOEXEC, 0));
+    attachments_.SetTerminal(std::move(terminal), spec_.keep_stdin);
   }
   phase_ = Phase::kCreated;
   Writer answer;
@@ -235,8 +220,30 @@ void Supervisor::OnErrors() {
   starter_ = nullptr;
 }
 
-void Supervisor::OnOutput(LogStream* stream, UniqueFd* fd) {
-  if (stream->Read(fd->get()) == LogStream::Got::kEnd) Unwatch(fd);
+void Supervisor::OnOutput(Channel channel, LogStream* stream, UniqueFd* fd) {
+  // Told in the same round as what a client is now behind with.
+  if (attachments_.blocked()) return;
+  LogStream::Got got = stream->Read(fd->get());
+  if (got == LogStream::Got::kData) {
+    attachments_.Output(channel, stream->fresh(), stream->fresh_size());
+    stream->Log();
+  } else if (got == LogStream::Got::kEnd) {
+    Unwatch(fd);
+    attachments_.CloseTerminal();
+  }
+}
+
+void Supervisor::PauseOutput(bool pause) {
+  if (pause == paused_) return;
+  paused_ = pause;
+  for (auto [fd, source] : {std::pair(&stdout_, kStdout), std::pair(&stderr_, kStderr)}) {
+    if (!*fd) continue;
+    if (pause) {
+      (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd->get(), nullptr);
+    } else {
+      Watch(fd->get(), source);
+    }
+  }
 }
 
 void Supervisor::OnInitEnd() {
@@ -260,132 +267,29 @@ void Supervisor::SignalContainer(int signal) {
   }
 }
 
-void Supervisor::OnAccept() {
-  UniqueFd fd = AcceptControl(listener_.get());
-  if (!fd) return;
-  for (int i = 0; i < kMaxConnections; ++i) {
-    if (connections_[i].open()) continue;
-    Watch(fd.get(), kFirstConnection + i);
-    connections_[i].Take(std::move(fd));
-    return;
-  }
-}
-
-void Supervisor::OnRequest(Connection* connection) {
-  if (!connection->open()) return;
-  Connection::Got got = connection->Read();
-  if (got == Connection::Got::kNothing) return;
-  if (got == Connection::Got::kClosed) {
-    if (starter_ == connection) starter_ = nullptr;
-    return connection->Close();
-  }
-  uint64_t operation = 0, signal = 0, rows = 0, columns = 0;
-  Field field;
-  for (Reader request = connection->request(); request.Next(&field);) {
-    if (field.tag == Tag::kOperation) operation = field.number();
-    if (field.tag == Tag::kSignal) signal = field.number();
-    if (field.tag == Tag::kRows) rows = field.number();
-    if (field.tag == Tag::kColumns) columns = field.number();
-  }
-  connection->Done();
-  Failure failure;
-  switch (static_cast<Operation>(operation)) {
-    case Operation::kStatus:
-      return Status(connection);
-    case Operation::kStart:
-      return Start(connection);
-    case Operation::kSendSignal:
-      if (signal > 64) {
-        failure.Set("signal", "", EINVAL);
-        return connection->Answer(failure);
-      }
-      SignalContainer(static_cast<int>(signal));
-      return connection->Answer(Writer());
-    case Operation::kReopenLog:
-      if (log_.Reopen()) return connection->Answer(Writer());
-      failure.Set("log", spec_.log_path);
-      return connection->Answer(failure);
-    case Operation::kResize:
-      return Resize(connection, rows, columns);
-  }
-  failure.Set("operation", "", EOPNOTSUPP);
-  connection->Answer(failure);
-}
-
-void Supervisor::Status(Connection* connection) {
-  bool running = phase_ == Phase::kRunning;
-  Writer answer;
-  answer.Number(Tag::kState, static_cast<uint64_t>(running ? State::kRunning : State::kCreated));
-  // 0 once it has ended: the number may be another process' by now.
-  answer.Number(Tag::kPid, init_ ? static_cast<uint64_t>(init_pid_) : 0);
-  answer.Number(Tag::kStartedAt, started_at_);
-  answer.Number(Tag::kShimPid, static_cast<uint64_t>(::getpid()));
-  answer.Number(Tag::kLostBytes, log_.lost_bytes());
-  connection->Answer(answer);
-}
-
-bool Supervisor::MakeStdio(UniqueFd* child_stdin, UniqueFd* child_stdout, UniqueFd* child_stderr) {
-  if (spec_.tty) return true;
-  if ((spec_.keep_stdin && !MakePipe(child_stdin, &stdin_)) || !MakePipe(&stdout_, child_stdout) ||
-      !MakePipe(&stderr_, child_stderr)) {
-    return false;
-  }
-  MakeNonBlocking(stdout_.get());
-  MakeNonBlocking(stderr_.get());
-  Watch(stdout_.get(), kStdout);
-  Watch(stderr_.get(), kStderr);
-  return true;
-}
-
-void Supervisor::Start(Connection* connection) {
-  Failure failure;
-  if (phase_ != Phase::kCreated || !gate_) {
-    failure.Set("start", "", phase_ == Phase::kRunning ? EALREADY : ESRCH);
-    return connection->Answer(failure);
-  }
-  UniqueFd child_stdin, child_stdout, child_stderr, child_errors;
-  if (!MakePipe(&errors_, &child_errors) ||
-      !MakeStdio(&child_stdin, &child_stdout, &child_stderr)) {
-    failure.Set("pipes", "");
-    return connection->Answer(failure);
-  }
-  int fds[4], count = 0;
-  for (UniqueFd* fd : {&child_stdin, &child_stdout, &child_stderr, &child_errors}) {
-    if (*fd) fds[count++] = fd->get();
-  }
-  MirrorLimits(spec_);
-  if (!SendMessage(gate_.get(), &kGateRun, 1, fds, count)) {
-    failure.Set("gate", "run");
-    return connection->Answer(failure);
-  }
-  Watch(errors_.get(), kErrors);
-  phase_ = Phase::kStarting;
-  starter_ = connection;
-}
-
-void Supervisor::Resize(Connection* connection, uint64_t rows, uint64_t columns) {
-  winsize size = {.ws_row = static_cast<unsigned short>(rows),
-                  .ws_col = static_cast<unsigned short>(columns)};
-  if (spec_.tty && stdout_ && ::ioctl(stdout_.get(), TIOCSWINSZ, &size) == 0) {
-    return connection->Answer(Writer());
-  }
-  Failure failure;
-  failure.Set("terminal", "", ENOTTY);
-  connection->Answer(failure);
-}
-
 void Supervisor::Drain() {
   // Whoever could write is dead by now, unless a descriptor travelled out of the container.
   uint64_t deadline = NowNanoseconds() + kDrainMs * 1000000ull;
+  int for_clients = kDrainMs;
   while ((stdout_ || stderr_) && NowNanoseconds() < deadline) {
+    if (attachments_.blocked()) {
+      uint64_t before = NowNanoseconds();
+      attachments_.Flush(for_clients);
+      uint64_t taken = NowNanoseconds() - before;
+      for_clients -= static_cast<int>(taken / 1000000);
+      if (for_clients < 0) for_clients = 0;
+      deadline += taken;
+    }
     pollfd pipes[] = {{.fd = stdout_.get(), .events = POLLIN, .revents = 0},
                       {.fd = stderr_.get(), .events = POLLIN, .revents = 0}};
     if (::poll(pipes, 2, kDrainMs / 10) <= 0) break;
-    if (pipes[0].revents) OnOutput(&out_, &stdout_);
-    if (pipes[1].revents) OnOutput(&err_, &stderr_);
+    if (pipes[0].revents) OnOutput(Channel::kStdout, &out_, &stdout_);
+    if (pipes[1].revents) OnOutput(Channel::kStderr, &err_, &stderr_);
   }
   out_.Finish();
   err_.Finish();
+  attachments_.Flush(for_clients);
+  attachments_.End();
 }
 
 void Supervisor::DecodeResult(ExitRecord* record) {

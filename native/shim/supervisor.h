@@ -6,6 +6,7 @@
 
 #include "common/fd_passing.h"
 #include "common/process.h"
+#include "shim/attach.h"
 #include "shim/cgroup.h"
 #include "shim/control.h"
 #include "shim/ending.h"
@@ -24,34 +25,49 @@ class Supervisor {
 
  private:
   enum class Phase { kSettingUp, kCreated, kStarting, kRunning, kOver };
+  static constexpr int kMaxConnections = 16;
+  // What an event of epoll is about.
+  enum Source : uint32_t {
+    kListener,
+    kGate,
+    kSignals,
+    kMonitor,
+    kInit,
+    kErrors,
+    kStdout,
+    kStderr,
+    kFirstConnection,
+    kFirstAttached = kFirstConnection + kMaxConnections,
+  };
 
   bool Prepare(Failure* failure);
   bool ForkMonitor(UniqueFd rootfs, UniqueFd init, UniqueFd spec_file, Failure* failure);
   void Loop();
-  void Dispatch(uint32_t source, uint32_t events);
+  void Dispatch(uint32_t source);
   void Watch(int fd, uint32_t source);
   void Unwatch(UniqueFd* fd);
 
   void OnGate();
   void OnErrors();
-  void OnOutput(LogStream* stream, UniqueFd* fd);
+  void OnOutput(Channel channel, LogStream* stream, UniqueFd* fd);
+  void PauseOutput(bool pause);
   void OnInitEnd();
   void OnTerminate();
+
+  // requests.cc
   void OnAccept();
   void OnRequest(Connection* connection);
-
   void Status(Connection* connection);
   void Start(Connection* connection);
-  void Resize(Connection* connection, uint64_t rows, uint64_t columns);
-  void SignalContainer(int signal);
   bool MakeStdio(UniqueFd* child_stdin, UniqueFd* child_stdout, UniqueFd* child_stderr);
+  void Resize(Connection* connection, uint64_t rows, uint64_t columns);
+  void Attach(Connection* connection, bool wants_input);
 
+  void SignalContainer(int signal);
   void End();
   void Drain();
   void DecodeResult(ExitRecord* record);
   int Abandon(const Failure& failure);
-
-  static constexpr int kMaxConnections = 16;
 
   const ShimSpec& spec_;
   Phase phase_ = Phase::kSettingUp;
@@ -65,7 +81,6 @@ class Supervisor {
   UniqueFd result_;
   UniqueFd init_;  // pidfd
   UniqueFd errors_;
-  UniqueFd stdin_;
   UniqueFd stdout_;  // or the pty's master
   UniqueFd stderr_;
   pid_t monitor_pid_ = -1;
@@ -77,10 +92,12 @@ class Supervisor {
   Failure failure_;
   char failed_step_[64] = "";
   bool failed_ = false;
+  bool paused_ = false;
   LogFile log_;
   LogStream out_{&log_, "stdout"};
   LogStream err_{&log_, "stderr"};
   Connection connections_[kMaxConnections];
+  Attachments attachments_;
   Message message_;
 };
 

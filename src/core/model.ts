@@ -134,6 +134,12 @@ export interface ProcessSpec {
   tty: boolean;
 }
 
+/** Window size of a terminal, in characters; each below 65536. */
+export interface TerminalSize {
+  rows: number;
+  columns: number;
+}
+
 /** Everything the shim needs to build one container. Paths are absolute paths on the host. */
 export interface ContainerSpec {
   id: ContainerId;

@@ -2,6 +2,7 @@
  * What the verbs of runtime/ need from the world. Each port has its real implementation in the
  * adapter named beside it, and a fake in test/fakes for the verbs' unit tests.
  */
+import type { Readable, Writable } from 'node:stream';
 import type { CgroupSetting } from './resources.js';
 import type { ContainerId, ImageId, SandboxId } from './ids.js';
 import type {
@@ -16,6 +17,7 @@ import type {
   ProcessSpec,
   SandboxMetadata,
   SandboxRecord,
+  TerminalSize,
 } from './model.js';
 
 /** An open file descriptor that the receiver owns and must close. */
@@ -184,6 +186,10 @@ export interface ContainerEngine {
   waitForExit(id: ContainerId, directory: string, runDirectory: string): Promise<ExitRecord>;
   /** Runs a command in a running container. */
   exec(request: ExecRequest): Promise<ExecResult>;
+  /** The same with streams. Resolves once the command runs; one that cannot run is an error. */
+  execStream(request: ExecStreamRequest): Promise<ExecSession>;
+  /** Joins a running container's own process: its output from now on, and its stdin. */
+  attach(request: AttachRequest): Promise<AttachSession>;
 }
 
 export type EngineState =
@@ -204,6 +210,64 @@ export interface ExecRequest {
   /** Each of stdout and stderr is cut here; what comes after is read and thrown away. */
   maxOutputBytes: number;
   signal?: AbortSignal;
+}
+
+export interface ExecStreamRequest {
+  id: ContainerId;
+  runDirectory: string;
+  cgroup: string;
+  /** `tty` gives it a terminal of its own. */
+  process: ProcessSpec;
+  stdin: boolean;
+  /** Of the terminal at its start. */
+  size: TerminalSize | null;
+  /** As in ExecRequest. */
+  timeoutMs: number;
+}
+
+/**
+ * What both kinds of stream have in common. Who does not read stops the writer in the end, nothing
+ * is held beyond a few buffers. Every stream must be read to its end or destroyed; to destroy an
+ * output stream means that the rest of it is thrown away.
+ */
+interface ProcessStreams {
+  /** null when none was asked for. What nobody can read any more is accepted and dropped. */
+  readonly stdin: Writable | null;
+  readonly stdout: Readable;
+  /** null for a terminal, which has one output. */
+  readonly stderr: Readable | null;
+  /** Sets the terminal's size; without a terminal nothing. */
+  resize(size: TerminalSize): void;
+}
+
+export interface ExecSession extends ProcessStreams {
+  /**
+   * The exit code (128 + signal), after the last byte of output was read. Rejects with
+   * 'deadline-exceeded' at the time limit, with 'cancelled' after kill().
+   */
+  readonly exited: Promise<number>;
+  /** Ends the command and all it has started. */
+  kill(): void;
+  /** The client is gone: stdin ends, output is thrown away, the command goes on. */
+  detach(): void;
+}
+
+export interface AttachRequest {
+  id: ContainerId;
+  runDirectory: string;
+  /** Whether the container has a terminal. */
+  tty: boolean;
+  stdin: boolean;
+}
+
+export interface AttachSession extends ProcessStreams {
+  /**
+   * After the last byte of output was read. 'dropped': the client was too slow for the container, or
+   * the shim was killed.
+   */
+  readonly ended: Promise<'exited' | 'dropped' | 'detached'>;
+  /** Leaves. The end of stdin alone does not. */
+  detach(): void;
 }
 
 export interface ExecResult {

@@ -6,7 +6,7 @@
  */
 import { bytesFromText } from './byte-text.js';
 import { RuntimeError } from './errors.js';
-import type { BindMount, ContainerSpec, DeviceNode, ProcessSpec } from './model.js';
+import type { BindMount, ContainerSpec, DeviceNode, ProcessSpec, TerminalSize } from './model.js';
 
 /** Names and numbers of `enum class Tag` in wire.h, compared by the unit test. */
 export const TAG = {
@@ -46,6 +46,7 @@ export const TAG = {
   seccompFlags: 45,
   ambientCapabilities: 46,
   execName: 50,
+  reportStart: 51,
   operation: 60,
   signal: 61,
   rows: 62,
@@ -71,7 +72,14 @@ export const TAG = {
 } as const;
 
 /** `enum class Operation` in wire.h. */
-export const OPERATION = { status: 1, start: 2, sendSignal: 3, reopenLog: 4, resize: 5 } as const;
+export const OPERATION = {
+  status: 1,
+  start: 2,
+  sendSignal: 3,
+  reopenLog: 4,
+  resize: 5,
+  attach: 6,
+} as const;
 
 /** `enum class State` in wire.h. */
 export const STATE = { created: 1, running: 2 } as const;
@@ -210,6 +218,12 @@ export interface ExecSpec {
   /** Folder made below it for this command. */
   name: string;
   process: ProcessSpec;
+  /** It is given one; otherwise it reads the container's null device. */
+  stdin: boolean;
+  /** The helper says when execve has succeeded, and not only how all ended. */
+  reportStart: boolean;
+  /** Of its terminal. */
+  size: TerminalSize | null;
 }
 
 export function encodeExecSpec(spec: ExecSpec): Buffer {
@@ -217,6 +231,10 @@ export function encodeExecSpec(spec: ExecSpec): Buffer {
     .text(TAG.cgroupRoot, spec.cgroupRoot)
     .text(TAG.cgroupOuter, spec.cgroup)
     .text(TAG.execName, spec.name)
+    .number(TAG.keepStdin, spec.stdin)
+    .number(TAG.reportStart, spec.reportStart)
+    .number(TAG.rows, spec.size?.rows ?? 0)
+    .number(TAG.columns, spec.size?.columns ?? 0)
     .message(TAG.process, encodeProcess(spec.process))
     .finish();
 }

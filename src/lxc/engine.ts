@@ -5,16 +5,23 @@ import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import type { ContainerId } from '../core/ids.js';
 import type { ContainerSpec, ExitRecord } from '../core/model.js';
 import type {
+  AttachRequest,
+  AttachSession,
   ContainerEngine,
   EngineState,
   ExecRequest,
   ExecResult,
+  ExecSession,
+  ExecStreamRequest,
   OwnedFd,
 } from '../core/ports.js';
 import { failureOf, OPERATION, STATE, TAG, type Message } from '../core/shim-spec.js';
 import type { ProcessSpawner } from '../native/process.js';
 import { hasAppArmor } from './apparmor.js';
+import { attachSession } from './attach.js';
 import { createContainer } from './create.js';
+import type { ExecContext } from './exec-helper.js';
+import { execStreamInContainer } from './exec-stream.js';
 import { execInContainer } from './exec.js';
 import { readExitRecord } from './exit-record.js';
 import { nativeError } from './native-failure.js';
@@ -127,12 +134,26 @@ export class LxcEngine implements ContainerEngine {
   }
 
   async exec(request: ExecRequest): Promise<ExecResult> {
-    const context = {
-      spawner: this.#spawner,
-      programs: this.#programs,
-      cgroupRoot: this.#cgroupRoot,
-    };
-    return execInContainer(context, request, await this.#initPidfd(request));
+    return execInContainer(this.#execContext(), request, await this.#initPidfd(request));
+  }
+
+  async execStream(request: ExecStreamRequest): Promise<ExecSession> {
+    return execStreamInContainer(this.#execContext(), request, await this.#initPidfd(request));
+  }
+
+  async attach(request: AttachRequest): Promise<AttachSession> {
+    const { id, runDirectory, stdin } = request;
+    const connection = await ShimConnection.open(runDirectory);
+    if (connection === undefined)
+      throw new RuntimeError('failed-precondition', `container ${id} is not running`);
+    try {
+      await this.#request(id, connection, OPERATION.attach, [[TAG.keepStdin, stdin ? 1 : 0]]);
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+    const { socket, received } = connection.release();
+    return attachSession(socket, received, request);
   }
 
   /** Lets go of everything; the containers go on. */
@@ -152,15 +173,32 @@ export class LxcEngine implements ContainerEngine {
     if (connection === undefined)
       throw new RuntimeError('unavailable', `container ${id} has no shim: it has ended`);
     try {
-      const answer = await connection.request(operation, numbers).catch((error: unknown) => {
-        throw wrap(error, `container ${id}`);
-      });
-      const failure = failureOf(answer);
-      if (failure !== undefined) throw nativeError(`container ${id}`, failure);
-      return answer;
+      return await this.#request(id, connection, operation, numbers);
     } finally {
       connection.close();
     }
+  }
+
+  async #request(
+    id: ContainerId,
+    connection: ShimConnection,
+    operation: number,
+    numbers: readonly [tag: number, value: number][],
+  ): Promise<Message> {
+    const answer = await connection.request(operation, numbers).catch((error: unknown) => {
+      throw wrap(error, `container ${id}`);
+    });
+    const failure = failureOf(answer);
+    if (failure !== undefined) throw nativeError(`container ${id}`, failure);
+    return answer;
+  }
+
+  #execContext(): ExecContext {
+    return {
+      spawner: this.#spawner,
+      programs: this.#programs,
+      cgroupRoot: this.#cgroupRoot,
+    };
   }
 
   /** One held connection per container, made when it is first wanted. */
@@ -190,7 +228,7 @@ export class LxcEngine implements ContainerEngine {
     return link;
   }
 
-  async #initPidfd(request: ExecRequest): Promise<number> {
+  async #initPidfd(request: { id: ContainerId; runDirectory: string }): Promise<number> {
     const notRunning = new RuntimeError(
       'failed-precondition',
       `container ${request.id} is not running`,

@@ -1,15 +1,20 @@
 /** One command in a running container, by way of pvecri-exec. */
-import { randomBytes } from 'node:crypto';
 import { closeSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { RuntimeError, wrap } from '../core/errors.js';
+import { RuntimeError } from '../core/errors.js';
 import type { ExecRequest, ExecResult } from '../core/ports.js';
-import { encodeExecSpec, failureOf, Message, TAG } from '../core/shim-spec.js';
-import type { ProcessSpawner } from '../native/process.js';
-import { killLeaf, removeLeaf } from './leaf-cgroup.js';
+import { failureOf, Message, TAG } from '../core/shim-spec.js';
+import {
+  cancelled,
+  endCommand,
+  exitCode,
+  helperKilled,
+  spawnHelper,
+  timedOut,
+  timerLimit,
+  type ExecContext,
+} from './exec-helper.js';
 import { nativeError } from './native-failure.js';
-import type { NativePrograms } from './native-programs.js';
 import { PipeReader } from './pipe-reader.js';
 
 /** A daemon the command leaves behind may hold its stdout for good: no waiting for that. */
@@ -18,40 +23,48 @@ const DRAIN_MS = 1000;
 const KILL_MS = 2000;
 const MAX_REPORT = 64 * 1024;
 
-export interface ExecContext {
-  spawner: ProcessSpawner;
-  programs: NativePrograms;
-  cgroupRoot: string;
-}
-
 /** `initPidfd` is the container's init; it stays the caller's. */
 export async function execInContainer(
   context: ExecContext,
   request: ExecRequest,
   initPidfd: number,
 ): Promise<ExecResult> {
-  const subject = `container ${request.id}`;
-  if (request.signal?.aborted === true) throw cancelled(request);
-  const helper = spawnHelper(context, request, initPidfd);
-  const { stdout, stderr, result } = helper;
+  if (request.signal?.aborted === true) throw cancelled(request.id, request.signal.reason);
+  const helper = spawnHelper(
+    context,
+    // Its stdio are pipes, whatever the container has.
+    {
+      ...request,
+      process: { ...request.process, tty: false },
+      stdin: false,
+      reportStart: false,
+      size: null,
+    },
+    initPidfd,
+  );
+  const stdout = new PipeReader(helper.stdout, request.maxOutputBytes);
+  const stderr = new PipeReader(helper.stderr ?? -1, request.maxOutputBytes);
+  const result = new PipeReader(helper.result, MAX_REPORT);
+  let open = true;
+  const kill = (): void => {
+    if (open) closeSync(helper.control);
+    open = false;
+  };
   const interruption = interrupted(request);
   try {
     const early = await Promise.race([result.ended, interruption.happened]);
     if (early instanceof RuntimeError) {
-      helper.kill();
+      kill();
       await Promise.race([result.ended, sleep(KILL_MS, undefined, { ref: false })]);
-      if (result.content().length === 0) await endCommand(helper);
+      if (result.content().length === 0) await endCommand(helper.cgroup);
       throw early;
     }
     const report = new Message(result.content());
     const failure = failureOf(report);
-    if (failure !== undefined) throw nativeError(subject, failure);
+    if (failure !== undefined) throw nativeError(`container ${request.id}`, failure);
     if (!report.has(TAG.waitStatus)) {
-      await endCommand(helper);
-      throw new RuntimeError(
-        'internal',
-        `${subject}: the exec helper was killed, and the command with it`,
-      );
+      await endCommand(helper.cgroup);
+      throw helperKilled(request.id);
     }
     await Promise.race([
       Promise.all([stdout.ended, stderr.ended]),
@@ -64,90 +77,9 @@ export async function execInContainer(
     };
   } finally {
     interruption.end();
-    helper.kill();
+    kill();
     for (const reader of [stdout, stderr, result]) reader.close();
   }
-}
-
-interface Helper {
-  stdout: PipeReader;
-  stderr: PipeReader;
-  result: PipeReader;
-  /** The command's own cgroup, which the helper makes and removes. */
-  cgroup: string;
-  /** Hangs up the control pipe: ends the command when it still runs. Idempotent. */
-  kill: () => void;
-}
-
-/** What the helper would have done: its death signal reaches the command's first process alone. */
-async function endCommand(helper: Helper): Promise<void> {
-  await killLeaf(helper.cgroup);
-  await removeLeaf(helper.cgroup);
-}
-
-function spawnHelper(context: ExecContext, request: ExecRequest, initPidfd: number): Helper {
-  const { addon } = context.spawner;
-  const reads: number[] = [];
-  const closing: number[] = [];
-  const pipe = (): { read: number; write: number } => {
-    const ends = addon.pipe();
-    reads.push(ends.read);
-    closing.push(ends.write);
-    return ends;
-  };
-  const name = `exec-${randomBytes(8).toString('hex')}`;
-  try {
-    const spec = addon.memfd(
-      'pvecri-exec-spec',
-      encodeExecSpec({
-        cgroupRoot: context.cgroupRoot,
-        cgroup: request.cgroup,
-        name,
-        // Its stdio are pipes, whatever the container has.
-        process: { ...request.process, tty: false },
-      }),
-    );
-    closing.push(spec);
-    const [stdout, stderr, result] = [pipe(), pipe(), pipe()];
-    const control = addon.pipe();
-    closing.push(control.read);
-    let open = true;
-    const kill = (): void => {
-      if (open) closeSync(control.write);
-      open = false;
-    };
-    const program = context.programs.sealed('pvecri-exec');
-    try {
-      const process = context.spawner.spawn({
-        file: '/proc/self/fd/7',
-        argv: ['pvecri-exec', request.id],
-        env: [],
-        fds: [-1, stdout.write, stderr.write, spec, initPidfd, control.read, result.write, program],
-      });
-      closeSync(process.pidfd);
-    } catch (error) {
-      kill();
-      throw error;
-    }
-    return {
-      stdout: new PipeReader(stdout.read, request.maxOutputBytes),
-      stderr: new PipeReader(stderr.read, request.maxOutputBytes),
-      result: new PipeReader(result.read, MAX_REPORT),
-      cgroup: join(context.cgroupRoot, request.cgroup, name),
-      kill,
-    };
-  } catch (error) {
-    for (const fd of reads) closeSync(fd);
-    throw wrap(error, `container ${request.id}: cannot start the exec helper`);
-  } finally {
-    for (const fd of closing) closeSync(fd);
-  }
-}
-
-/** waitpid's status as a shell would say it. */
-function exitCode(waitStatus: number): number {
-  const signal = waitStatus & 0x7f;
-  return signal === 0 ? waitStatus >> 8 : 128 + signal;
 }
 
 function interrupted(request: ExecRequest): { happened: Promise<RuntimeError>; end: () => void } {
@@ -156,21 +88,15 @@ function interrupted(request: ExecRequest): { happened: Promise<RuntimeError>; e
     resolve = settle;
   });
   const onAbort = (): void => {
-    resolve(cancelled(request));
+    resolve(cancelled(request.id, request.signal?.reason));
   };
   request.signal?.addEventListener('abort', onAbort, { once: true });
-  // setTimeout takes no more than 31 bits, and fires at once for more.
-  const limit = Math.min(request.timeoutMs, 2 ** 31 - 1);
+  const limit = timerLimit(request.timeoutMs);
   const timer =
     limit === 0
       ? undefined
       : setTimeout(() => {
-          resolve(
-            new RuntimeError(
-              'deadline-exceeded',
-              `container ${request.id}: command ${JSON.stringify(request.process.argv[0] ?? '')} did not end within ${limit} ms and was killed`,
-            ),
-          );
+          resolve(timedOut(request.id, request.process, limit));
         }, limit);
   return {
     happened,
@@ -179,12 +105,4 @@ function interrupted(request: ExecRequest): { happened: Promise<RuntimeError>; e
       request.signal?.removeEventListener('abort', onAbort);
     },
   };
-}
-
-function cancelled(request: ExecRequest): RuntimeError {
-  return new RuntimeError(
-    'cancelled',
-    `container ${request.id}: command was cancelled and killed`,
-    request.signal?.reason,
-  );
 }

@@ -73,6 +73,14 @@ function explain(
       ];
     case 'start':
       return ['failed-precondition', 'cannot start it: it is not in state created'];
+    case 'attach':
+      return code === 'EUSERS'
+        ? ['resource-exhausted', 'cannot attach: as many clients as can be are attached']
+        : ['failed-precondition', 'cannot attach: it is not running'];
+    case 'container stdin':
+      return ['failed-precondition', 'it has no stdin, or none any more'];
+    case 'operation':
+      return ['unimplemented', 'its shim is from before an upgrade and cannot do that yet'];
     case 'setns':
       return ['failed-precondition', 'it is not running'];
     case 'liblxc':

@@ -42,11 +42,13 @@ export class ShimConnection {
     });
     // 'close' follows.
     socket.on('error', () => undefined);
-    socket.on('data', (chunk: Buffer) => {
-      this.#received = Buffer.concat([this.#received, chunk]);
-      this.#deliver();
-    });
+    socket.on('data', this.#onData);
   }
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.#received = Buffer.concat([this.#received, chunk]);
+    this.#deliver();
+  };
 
   /** Rejects with 'unavailable' when the shim ends before it answers. */
   request(
@@ -92,8 +94,16 @@ export class ShimConnection {
     this.#socket.destroy();
   }
 
+  /** After an answer that turned the connection into something else: its socket, paused, and what came since. */
+  release(): { socket: Socket; received: Buffer } {
+    this.#socket.pause();
+    this.#socket.off('data', this.#onData);
+    return { socket: this.#socket, received: this.#received };
+  }
+
   #deliver(): void {
-    while (this.#received.length >= 4) {
+    // What nobody asked for is the beginning of an attached connection's frames.
+    while (this.#waiting.length > 0 && this.#received.length >= 4) {
       const length = this.#received.readUInt32LE();
       if (length > MAX_ANSWER) {
         this.#socket.destroy();

@@ -11,12 +11,18 @@ import type {
   ImageRecord,
   SandboxRecord,
 } from '../../src/core/model.js';
-import type { EngineState, ExecResult } from '../../src/core/ports.js';
+import type {
+  AttachRequest,
+  EngineState,
+  ExecResult,
+  ExecStreamRequest,
+} from '../../src/core/ports.js';
 import type { RuntimeContext } from '../../src/runtime/context.js';
 import { Objects } from '../../src/runtime/objects.js';
 import { RuntimeError } from '../../src/core/errors.js';
 import type { SeccompProfile } from '../../src/core/seccomp-rules.js';
 import { KeyedMutex } from '../../src/util/keyed-mutex.js';
+import { FakeSession } from './session.js';
 
 export interface FakeShim {
   spec: ContainerSpec;
@@ -48,6 +54,8 @@ export class FakeNode {
   appArmorProfiles: Set<string> | null = null;
   readonly calls: string[] = [];
   readonly logged: string[] = [];
+  readonly execs: { request: ExecStreamRequest; session: FakeSession }[] = [];
+  readonly attachments: { request: AttachRequest; session: FakeSession }[] = [];
   readonly signals: [id: string, signal: number][] = [];
   /** Port calls by name (`network.attach`) that fail, with what they throw. */
   readonly failures = new Map<string, Error>();
@@ -357,6 +365,18 @@ export class FakeNode {
             stdout: new Uint8Array(),
             stderr: new Uint8Array(),
           })),
+        execStream: (request) =>
+          call('engine.execStream', () => {
+            const session = new FakeSession(request.stdin, request.process.tty);
+            this.execs.push({ request, session });
+            return session;
+          }),
+        attach: (request) =>
+          call('engine.attach', () => {
+            const session = new FakeSession(request.stdin, request.tty);
+            this.attachments.push({ request, session });
+            return session;
+          }),
       },
       cgroups: {
         controllers: new Set(['cpu', 'memory']),

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
+import { CHANNEL } from '../../../src/core/attach-frames.js';
 import { RuntimeError } from '../../../src/core/errors.js';
 import {
   encodeExecSpec,
@@ -31,6 +32,7 @@ describe('shim-spec', () => {
     assert.deepEqual(Object.entries(TAG), nativeEnum('Tag'));
     assert.deepEqual(Object.entries(OPERATION), nativeEnum('Operation'));
     assert.deepEqual(Object.entries(STATE), nativeEnum('State'));
+    assert.deepEqual(Object.entries(CHANNEL), nativeEnum('Channel'));
   });
 
   it('reads back every text, number and nested message', () => {
@@ -101,7 +103,15 @@ describe('shim-spec', () => {
       oomScoreAdj: -998,
       tty: false,
     };
-    const spec = { cgroupRoot: '/c', cgroup: '/o', name: 'n', process };
+    const spec = {
+      cgroupRoot: '/c',
+      cgroup: '/o',
+      name: 'n',
+      process,
+      stdin: false,
+      reportStart: false,
+      size: null,
+    };
     const message = new Message(encodeExecSpec(spec)).nested(TAG.process);
     assert.equal(message.text(TAG.cwd), '/w');
     assert.equal(message.bigint(TAG.uid), 4294967294n);
