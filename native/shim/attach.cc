@@ -71,7 +71,7 @@ bool Attachments::Admits(bool wants_input, Failure* failure) const {
   for (const Client& client : clients_) {
     if (!client.fd) return true;
   }
-  return failure->Set("attach", "", EUSERS);
+  return failure->Set("attach", "", EBUSY);
 }
 
 void Attachments::Take(UniqueFd connection, bool wants_input) {

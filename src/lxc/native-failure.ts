@@ -74,7 +74,7 @@ function explain(
     case 'start':
       return ['failed-precondition', 'cannot start it: it is not in state created'];
     case 'attach':
-      return code === 'EUSERS'
+      return code === 'EBUSY'
         ? ['resource-exhausted', 'cannot attach: as many clients as can be are attached']
         : ['failed-precondition', 'cannot attach: it is not running'];
     case 'container stdin':

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { AttachSession } from '../../../src/core/ports.js';
 import { LxcFixture } from '../../support/lxc-fixture.js';
 import { makeTempFolder, removeTempFolder } from '../../support/temp.js';
 import { processesWith, until } from '../../support/processes.js';
@@ -87,6 +88,56 @@ describe('native programs under sanitizers', () => {
     assert.equal((await fixture.wait(spec)).exitCode, 3);
     assert.equal(fixture.log(spec)[0]?.[2].trim(), '/dev/pts/0');
   });
+
+  it('commands with streams and terminals', async () => {
+    const spec = fixture.spec('exec sleep 1000');
+    await fixture.run(spec);
+    for (const tty of [false, true]) {
+      const session = await fixture.engine.execStream({
+        id: spec.id,
+        runDirectory: spec.runDirectory,
+        cgroup: spec.cgroup.outer,
+        process: { ...spec.process, argv: ['/bin/sh', '-c', 'head -c 50000; exit 4'], tty },
+        stdin: true,
+        size: { rows: 5, columns: 6 },
+        timeoutMs: 0,
+      });
+      session.resize({ rows: 7, columns: 8 });
+      session.stdout.resume();
+      session.stderr?.resume();
+      session.stdin?.write(`${'x'.repeat(99)}\n`.repeat(500));
+      assert.equal(await session.exited, 4);
+    }
+  });
+
+  for (const tty of [false, true])
+    it(`clients${tty ? ' of a terminal' : ''} that come, write, resize, stall and go`, async function () {
+      this.timeout(60_000);
+      const spec = fixture.spec(
+        'while read line; do [ "$line" = flood ] && seq 1 100000; echo "$line"; done; exit 6',
+        { stdin: true, stdinOnce: true, process: { tty } },
+      );
+      await fixture.run(spec);
+      const attach = (stdin: boolean): Promise<AttachSession> =>
+        fixture.engine.attach({ id: spec.id, runDirectory: spec.runDirectory, tty, stdin });
+      const writer = await attach(true);
+      let seen = '';
+      writer.stdout.on('data', (chunk: Buffer) => (seen += chunk.toString()));
+      writer.stderr?.resume();
+      for (let i = 0; i < 20; i += 1) {
+        const session = await attach(false);
+        session.resize({ rows: i, columns: i });
+        session.detach();
+        await session.ended;
+      }
+      const stuck = await attach(false);
+      writer.stdin?.write('a\nflood\n');
+      await until(() => /100000\r?\nflood\r?\n$/.test(seen));
+      stuck.detach();
+      writer.stdin?.end(tty ? '\x04' : '');
+      assert.equal(await writer.ended, 'exited');
+      assert.equal((await fixture.wait(spec)).exitCode, 6);
+    });
 
   it('failures of create and start', async () => {
     const mount = { readonly: false, recursiveReadonly: false, propagation: 'private' } as const;
