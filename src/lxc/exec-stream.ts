@@ -5,7 +5,7 @@ import { finished } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TerminalSize } from '../core/model.js';
 import type { ExecSession, ExecStreamRequest } from '../core/ports.js';
-import { RuntimeError } from '../core/errors.js';
+import type { RuntimeError } from '../core/errors.js';
 import { encodeSize } from '../core/attach-frames.js';
 import { failureOf, Message, TAG } from '../core/shim-spec.js';
 import {

@@ -92,9 +92,9 @@ describe('attach', () => {
     const sessions = await Promise.all([attach(spec), attach(spec, false), attach(spec)]);
     const outputs = sessions.map(({ stdout }) => collect(stdout));
     for (const { stderr } of sessions) stderr?.resume();
-    sessions[0]?.stdin?.write('a\n');
+    sessions[0].stdin?.write('a\n');
     await until(() => outputs.every(({ text }) => text.endsWith('got a\n')));
-    sessions[2]?.stdin?.write('b\n');
+    sessions[2].stdin?.write('b\n');
     await until(() => outputs.every(({ text }) => text.endsWith('got a\ngot b\n')));
     for (const session of sessions) session.detach();
   });
