@@ -274,9 +274,9 @@ export interface ContainerRecord {
   requestDigest: string;
   /**
    * Set when the shim was found dead without an exit record (killed, or the host rebooted): the
-   * moment it was found, and why. The exit code is not known then.
+   * moment it was found, why, and when it had started ('0' for never). The exit code is not known then.
    */
-  lost: { at: string; message: string } | null;
+  lost: { at: string; message: string; startedAt: string } | null;
 }
 
 export type ContainerState = 'created' | 'running' | 'exited' | 'unknown';

@@ -197,7 +197,7 @@ export type EngineState =
   | { state: 'running'; pid: number; startedAt: bigint }
   | { state: 'exited'; exit: ExitRecord }
   /** Neither a live shim nor an exit record: the shim was killed or the host rebooted. */
-  | { state: 'lost' };
+  | { state: 'lost'; startedAt: bigint };
 
 export interface ExecRequest {
   id: ContainerId;

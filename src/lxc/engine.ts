@@ -23,7 +23,7 @@ import { createContainer } from './create.js';
 import type { ExecContext } from './exec-helper.js';
 import { execStreamInContainer } from './exec-stream.js';
 import { execInContainer } from './exec.js';
-import { readExitRecord } from './exit-record.js';
+import { readExitRecord, readStarted } from './exit-record.js';
 import { nativeError } from './native-failure.js';
 import { NativePrograms } from './native-programs.js';
 import { ShimConnection } from './shim-connection.js';
@@ -112,7 +112,8 @@ export class LxcEngine implements ContainerEngine {
     } catch (error) {
       if (!isUnavailable(error)) throw error;
       const exit = await readExitRecord(directory);
-      return exit === undefined ? { state: 'lost' } : { state: 'exited', exit };
+      if (exit !== undefined) return { state: 'exited', exit };
+      return { state: 'lost', startedAt: await readStarted(directory) };
     }
   }
 

@@ -1,4 +1,4 @@
-/** The exit record that a shim leaves in the container's folder. */
+/** What a shim leaves in the container's folder: `started`, and `exit` at the end. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasCode, RuntimeError } from '../core/errors.js';
@@ -11,6 +11,17 @@ export async function readExitRecord(directory: string): Promise<ExitRecord | un
     return parseExitRecord(await readFile(path, 'utf8'), path);
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}
+
+/** When the payload was started; 0n when it was not, or the machine stopped before that was on disk. */
+export async function readStarted(directory: string): Promise<bigint> {
+  try {
+    const text = await readFile(join(directory, 'started'), 'utf8');
+    return /^\d{1,20}\n$/.test(text) ? BigInt(text) : 0n;
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return 0n;
     throw error;
   }
 }

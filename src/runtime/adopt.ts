@@ -6,8 +6,24 @@ import { createHash } from 'node:crypto';
 import { RuntimeError } from '../core/errors.js';
 import type { RuntimeContext } from './context.js';
 
+/** One for every order of a map's entries: protobuf gives them none, and Go's encoder shuffles them. */
 export function digestOf(request: object): string {
-  return createHash('sha256').update(JSON.stringify(request)).digest('hex');
+  const sorted = JSON.stringify(request, (_, value: unknown) =>
+    isPairs(value) ? sort(value) : value,
+  );
+  return createHash('sha256').update(sorted).digest('hex');
+}
+
+function isPairs(value: unknown): value is [string, unknown][] {
+  return (
+    Array.isArray(value) &&
+    value.every((each) => Array.isArray(each) && each.length === 2 && typeof each[0] === 'string')
+  );
+}
+
+/** Stable: of two variables of one name the later wins, so their order means something. */
+function sort(pairs: [string, unknown][]): [string, unknown][] {
+  return pairs.toSorted(([a], [b]) => (a < b ? -1 : Number(a > b)));
 }
 
 /**

@@ -14,7 +14,7 @@ import { appArmorProfile } from './container-apparmor.js';
 import { resolveDevices } from './container-devices.js';
 import { planContainer, validateContainer, type ContainerPlan } from './container-plan.js';
 import { keepFilter, planFilter } from './container-seccomp.js';
-import { watchContainer } from './container-watch.js';
+import { markLost, watchContainer } from './container-watch.js';
 import type { RuntimeContext } from './context.js';
 import { reportUndo } from './context.js';
 import { Container, type Sandbox } from './objects.js';
@@ -78,7 +78,9 @@ async function makeContainer(
           }
           const record: ContainerRecord = { ...plan.record, requestDigest: digest };
           const seccomp = await prepareConfinement(context, request, record);
-          undo.add('remove the record', () => context.store.removeContainer(id));
+          undo.add('remove the record', (clean) =>
+            clean ? context.store.removeContainer(id) : keepForRemoval(context, record),
+          );
           await context.store.saveContainer(record);
           await build(context, sandbox, request, image, { plan, record, seccomp }, undo);
           const created: ContainerRecord = { ...record, phase: 'created' };
@@ -113,6 +115,15 @@ async function prepareConfinement(
   record.process.seccompFlags = flags;
   record.process.apparmorProfile = await appArmorProfile(context, request);
   return program;
+}
+
+/** What could not be undone stays known as a container that never ran: its removal tries again. */
+async function keepForRemoval(context: RuntimeContext, record: ContainerRecord): Promise<void> {
+  const message = 'it could not be created, nor what there was of it be removed';
+  const created: ContainerRecord = { ...record, phase: 'created' };
+  const container = new Container(created, { state: 'created', pid: 0 });
+  const exit = await markLost(context, container, message, 0n);
+  context.objects.addContainer(new Container(container.record, { state: 'exited', exit }));
 }
 
 /** Every side effect of a creation; completes `record` with what only the root filesystem tells. */

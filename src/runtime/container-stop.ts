@@ -24,13 +24,16 @@ export async function stopContainer(
   await killContainer(context, container);
 }
 
-/** A shim that does not answer must not keep its container from being killed. */
+/** Once, whoever asks. A shim that does not answer must not keep its container from being killed. */
 async function sendSignal(context: RuntimeContext, container: Container): Promise<boolean> {
   const { id, record } = container;
+  if (container.stopSignalled) return true;
+  container.stopSignalled = true;
   try {
     await context.engine.signal(id, context.folders.containerRunDirectory(id), record.stopSignal);
     return true;
   } catch (error) {
+    container.stopSignalled = false;
     context.log.warn({ container: id, err: error }, 'cannot send the stop signal: killed at once');
     return false;
   }

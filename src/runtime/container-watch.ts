@@ -1,5 +1,5 @@
 /** Follows a container to its end: the one place where 'exited' comes from. */
-import type { ExitRecord } from '../core/model.js';
+import type { ContainerRecord, ExitRecord } from '../core/model.js';
 import type { RuntimeContext } from './context.js';
 import type { Container } from './objects.js';
 
@@ -38,35 +38,33 @@ async function recordLoss(
   } catch (killError) {
     context.log.error({ container: container.id, err: killError }, 'cannot kill a lost container');
   }
-  return markLost(context, container, message);
+  const { life } = container;
+  return markLost(context, container, message, life.state === 'running' ? life.startedAt : 0n);
 }
 
 export async function markLost(
   context: RuntimeContext,
   container: Container,
   message: string,
+  startedAt: bigint,
 ): Promise<ExitRecord> {
-  const at = context.host.now();
-  container.record = { ...container.record, lost: { at: String(at), message } };
+  const lost = { at: String(context.host.now()), message, startedAt: String(startedAt) };
+  container.record = { ...container.record, lost };
   try {
     await context.store.saveContainer(container.record);
   } catch (error) {
     context.log.error({ container: container.id, err: error }, 'cannot save a lost container');
   }
-  return lostExit(container.record.lost ?? { at: String(at), message }, startedAt(container));
+  return lostExit(lost);
 }
 
-export function lostExit(lost: { at: string; message: string }, startedAt: bigint): ExitRecord {
+export function lostExit(lost: NonNullable<ContainerRecord['lost']>): ExitRecord {
   return {
     exitCode: UNKNOWN_EXIT,
     signal: 0,
-    startedAt,
+    startedAt: BigInt(lost.startedAt),
     finishedAt: BigInt(lost.at),
     oomKilled: false,
     message: lost.message,
   };
-}
-
-function startedAt(container: Container): bigint {
-  return container.life.state === 'running' ? container.life.startedAt : 0n;
 }

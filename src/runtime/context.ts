@@ -75,9 +75,6 @@ export interface AppArmor {
 /** Reports what could not be undone after a failure; the caller gets the failure itself. */
 export function reportUndo(context: RuntimeContext, id: string): (failure: UndoFailure) => void {
   return ({ what, error }) => {
-    context.log.error(
-      { id, err: error },
-      `cannot undo: ${what}; the next start of the agent tries again`,
-    );
+    context.log.error({ id, err: error }, `cannot undo: ${what}; its removal tries again`);
   };
 }

@@ -42,6 +42,8 @@ export class Container {
   record: ContainerRecord;
   life: ContainerLife;
   revision = 0;
+  /** In this life of the agent: many programs take a second stop signal for "at once". */
+  stopSignalled = false;
   /** Resolves when `life` has become 'exited'. */
   ended: Promise<ExitRecord>;
 

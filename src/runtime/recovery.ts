@@ -91,7 +91,7 @@ async function recoverContainer(
     return;
   }
   if (record.lost) {
-    const exit = lostExit(record.lost, 0n);
+    const exit = lostExit(record.lost);
     context.objects.addContainer(new Container(record, { state: 'exited', exit }));
     return;
   }
@@ -110,7 +110,8 @@ async function inspect(context: RuntimeContext, record: ContainerRecord): Promis
     );
   } catch (error) {
     context.log.error({ container: id, err: error }, 'cannot tell the state of a container');
-    if (error instanceof RuntimeError && error.kind === 'data-loss') return { state: 'lost' };
+    if (error instanceof RuntimeError && error.kind === 'data-loss')
+      return { state: 'lost', startedAt: 0n };
     return { state: 'running', pid: 0, startedAt: BigInt(record.createdAt) };
   }
 }
@@ -130,6 +131,7 @@ async function addRecovered(
       context,
       container,
       rebooted ? 'the node was rebooted' : 'its shim left no readable record of its end',
+      found.startedAt,
     );
     context.objects.addContainer(new Container(container.record, { state: 'exited', exit }));
     return;
@@ -141,6 +143,19 @@ async function addRecovered(
   await attempt(context, `finish the resize of container ${record.id}`, () =>
     finishContainerUpdate(context, container),
   );
+  await attempt(context, `end what was being run in container ${record.id}`, () =>
+    endCommands(context, record),
+  );
+}
+
+/** Commands of execs end with the agent that ran them; a helper that was killed too has left its own. */
+async function endCommands(context: RuntimeContext, record: ContainerRecord): Promise<void> {
+  const { outer } = record.cgroup;
+  for (const name of await context.cgroups.children(outer)) {
+    if (!name.startsWith('exec-')) continue;
+    await context.cgroups.kill(`${outer}/${name}`);
+    await context.cgroups.remove(`${outer}/${name}`);
+  }
 }
 
 async function removeOrphans(context: RuntimeContext): Promise<void> {

@@ -48,7 +48,9 @@ async function makeSandbox(
   const record = newRecord(context, request, id, digest);
   const work = async (undo: UndoStack): Promise<SandboxId> => {
     // The record goes to disk before the first side effect: a killed agent finds and undoes it.
-    undo.add('remove the record', () => context.store.removeSandbox(id));
+    undo.add('remove the record', (clean) =>
+      clean ? context.store.removeSandbox(id) : keepForRemoval(context, record),
+    );
     await context.store.saveSandbox(record);
     await build(context, request, record, undo);
     const ips =
@@ -61,6 +63,13 @@ async function makeSandbox(
     return id;
   };
   return context.locks.run(id, () => withUndo(work, reportUndo(context, id)));
+}
+
+/** What could not be undone stays known as a pod that is not ready: its removal tries again. */
+async function keepForRemoval(context: RuntimeContext, record: SandboxRecord): Promise<void> {
+  const stopping: SandboxRecord = { ...record, phase: 'stopping' };
+  context.objects.addSandbox(new Sandbox(stopping, false));
+  await context.store.saveSandbox(stopping);
 }
 
 function newRecord(

@@ -132,5 +132,7 @@ export const containerRecord: z.ZodType<ContainerRecord> = z.strictObject({
   stdinOnce: z.boolean(),
   tty: z.boolean(),
   requestDigest: z.string(),
-  lost: z.strictObject({ at: nanoseconds, message: z.string() }).nullable(),
+  lost: z
+    .strictObject({ at: nanoseconds, message: z.string(), startedAt: nanoseconds.default('0') })
+    .nullable(),
 });

@@ -6,10 +6,13 @@ export interface UndoFailure {
 }
 
 export class UndoStack {
-  #steps: { what: string; undo: () => unknown }[] = [];
+  #steps: { what: string; undo: (clean: boolean) => unknown }[] = [];
 
-  /** Registers how to undo a step: right after the step, or before it where `undo` tolerates its absence. */
-  add(what: string, undo: () => unknown): void {
+  /**
+   * Registers how to undo a step: right after the step, or before it where `undo` tolerates its absence.
+   * `clean` tells it whether all later steps could be undone.
+   */
+  add(what: string, undo: (clean: boolean) => unknown): void {
     this.#steps.push({ what, undo });
   }
 
@@ -26,7 +29,7 @@ export class UndoStack {
     const failures: UndoFailure[] = [];
     for (let step = this.#steps.pop(); step !== undefined; step = this.#steps.pop()) {
       try {
-        await step.undo();
+        await step.undo(failures.length === 0);
       } catch (error) {
         failures.push({ what: step.what, error });
       }

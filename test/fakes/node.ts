@@ -345,7 +345,7 @@ export class FakeNode {
         reopenLog: () => Promise.resolve(),
         inspect: (id): Promise<EngineState> => {
           const shim = this.shims.get(id);
-          if (!shim || shim.state === 'killed') return Promise.resolve({ state: 'lost' });
+          if (!shim || shim.state === 'killed') return Promise.resolve({ state: 'lost', startedAt: 5n });
           if (shim.exit) return Promise.resolve({ state: 'exited', exit: shim.exit });
           return Promise.resolve(
             shim.state === 'running'

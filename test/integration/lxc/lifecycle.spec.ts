@@ -128,7 +128,7 @@ describe('life of a container', () => {
       const waiting = fixture.wait(spec);
       await assert.rejects(waiting, fails('data-loss', /is lost/));
       const state = await fixture.engine.inspect(spec.id, spec.directory, spec.runDirectory);
-      assert.deepEqual(state, { state: 'lost' });
+      assert.ok(state.state === 'lost' && state.startedAt > 0n);
     });
 
   it('records the end when the monitor alone is killed', async () => {
@@ -230,7 +230,7 @@ describe('life of a container', () => {
       assert.equal(existsSync(join(spec.runDirectory, 'shim.sock')), false);
       assert.equal(existsSync(join(spec.directory, 'exit')), false);
       const state = await fixture.engine.inspect(spec.id, spec.directory, spec.runDirectory);
-      assert.deepEqual(state, { state: 'lost' });
+      assert.equal(state.state, 'lost');
     };
     const mount = { readonly: false, recursiveReadonly: false, propagation: 'private' } as const;
 

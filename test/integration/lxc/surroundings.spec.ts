@@ -310,7 +310,7 @@ describe('a container in spite of its surroundings', () => {
       // One that stood already is lost, and its cgroups are for the removal.
       if (!was) assert.deepEqual(fixture.leftCgroups(spec), []);
       const state = await fixture.engine.inspect(spec.id, spec.directory, spec.runDirectory);
-      assert.deepEqual(state, { state: 'lost' });
+      assert.equal(state.state, 'lost');
     }
     assert.deepEqual(processesWith('sleep\x004330'), []);
   });

@@ -56,6 +56,64 @@ describe('adversity', () => {
     assert.deepEqual(node.left(), []);
   });
 
+  it('keeps a pod whose undoing failed, for its removal to try again', async () => {
+    node.failures.set('network.attach', new Error('no address'));
+    node.failures.set('network.detach', new Error('plugin hangs'));
+    const metadata = { name: 'second', uid: 'u2', namespace: 'n', attempt: 0 };
+    await assert.rejects(runSandbox(context, sandboxRequest({ metadata })), /no address/);
+    const kept = [...context.objects.sandboxes()].filter((each) => each.id !== pod);
+    assert.deepEqual(
+      kept.map((each) => [each.ready, each.record.phase, node.sandboxRecords.get(each.id)?.phase]),
+      [[false, 'stopping', 'stopping']],
+    );
+    node.attached.add(kept[0]!.id);
+    await assert.rejects(removeSandbox(context, kept[0]!.id), /plugin hangs/);
+    node.failures.clear();
+    await removeSandbox(context, kept[0]!.id);
+    await removeSandbox(context, pod);
+    assert.deepEqual(node.left(), []);
+  });
+
+  it('keeps a container whose undoing failed, for its removal to try again', async () => {
+    node.failures.set('engine.create', new Error('no shim'));
+    node.failures.set('rootfs.remove', new Error('disk on fire'));
+    const request = containerRequest(pod, { metadata: { name: 'second', attempt: 0 } });
+    await assert.rejects(createContainer(context, request), /no shim/);
+    node.failures.clear();
+    const kept = context.objects.containersOf(context.objects.sandbox(pod).id);
+    const { id: second, life } = kept.find((each) => each.id !== id)!;
+    assert.ok(life.state === 'exited');
+    assert.match(life.exit.message, /could not be created/);
+    assert.ok(node.rootfs.has(second));
+    const again = node.context();
+    await recover(again);
+    assert.equal(again.objects.container(second).life.state, 'exited');
+    await removeContainer(again, second);
+    assert.ok(!node.rootfs.has(second));
+    await removeSandbox(again, pod);
+    assert.deepEqual(node.left(), []);
+  });
+
+  it('sends the stop signal once, and lets a shorter grace end a longer one', async () => {
+    const stops = [60_000, 30_000, 20].map((graceMs) => stopContainer(context, id, graceMs));
+    await Promise.all(stops);
+    assert.deepEqual(node.signals, [[id, 15]]);
+    assert.equal(context.objects.container(id).life.state, 'exited');
+  });
+
+  it('adopts a repeat whose maps come in another order', async () => {
+    const metadata = { name: 'second', uid: 'u2', namespace: 'n', attempt: 0 };
+    const labels: [string, string][] = [
+      ['a', '1'],
+      ['b', '2'],
+    ];
+    const first = await runSandbox(context, sandboxRequest({ metadata, labels }));
+    const swapped = sandboxRequest({ metadata, labels: labels.toReversed() });
+    assert.equal(await runSandbox(context, swapped), first);
+    const changed = sandboxRequest({ metadata, labels: [['a', '2'], labels[1]!] });
+    await assert.rejects(runSandbox(context, changed), /exists already/);
+  });
+
   it('kills a container whose shim takes no signal', async () => {
     node.failures.set('engine.signal', new RuntimeError('deadline-exceeded', 'no answer'));
     await stopContainer(context, id, 60_000);

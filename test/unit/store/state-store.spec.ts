@@ -99,7 +99,7 @@ function container(id: ContainerId): ContainerRecord {
     stdinOnce: false,
     tty: false,
     requestDigest: 'd',
-    lost: { at: '5', message: 'shim killed' },
+    lost: { at: '5', message: 'shim killed', startedAt: '4' },
   };
 }
 
