@@ -49,12 +49,13 @@ export async function compose(
     unpack: createUnpack(spawner),
     openRegistry: createRegistryOpener(() => registry.hostsDir),
   });
-  for (const { path, reason } of images.unreadable) {
-    log.error({ path, reason }, 'cannot read an image record; it is left as it is');
+  const objects = new Objects();
+  for (const file of images.unreadable) {
+    log.error({ ...file }, 'cannot read the record of an image or layer; it is kept, but not used');
+    objects.unreadable.push(file);
   }
   const rootfs = await OverlayStorage.open({ root: join(root, 'rootfs'), imagesRoot, addon });
   const host = readHostFacts(root, addon, new HostAppArmor(spawner));
-  const objects = new Objects();
   const context: RuntimeContext = {
     store: new FileStateStore(root),
     folders: new FileObjectFolders({ root, state }),

@@ -16,6 +16,8 @@ export interface LayerRecord {
   rootOwner: { mode: number; uid: number; gid: number } | null;
 }
 
+const VERSION = 1;
+
 export function layerFolder(imagesRoot: string, diffId: string): string {
   return `${imagesRoot}/layers/${hexOf(diffId)}`;
 }
@@ -34,10 +36,13 @@ export function hexOf(digest: string): string {
 
 /** Reads what we have written ourselves: a check against damage, not against malice. */
 export function parseLayerRecord(text: string, path: string): LayerRecord {
-  const record = JSON.parse(text) as LayerRecord;
-  // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- a later version may differ
-  if (record.version !== 1) {
-    throw new RuntimeError('failed-precondition', `${path} is of a newer version of the agent`);
+  const record = JSON.parse(text) as Omit<LayerRecord, 'version'> & { version: number };
+  if (record.version > VERSION) {
+    throw new RuntimeError(
+      'failed-precondition',
+      `${path} has version ${record.version}, written by a newer agent; this one reads version ${VERSION}`,
+    );
   }
-  return record;
+  if (record.version !== VERSION) throw new RuntimeError('data-loss', `${path} has no version`);
+  return { ...record, version: VERSION };
 }

@@ -36,7 +36,13 @@ export interface StateStore {
 export interface LoadedState {
   sandboxes: SandboxRecord[];
   containers: ContainerRecord[];
-  unreadable: { path: string; reason: string }[];
+  unreadable: UnreadableFile[];
+}
+
+/** A state file that this version of the agent cannot read; it is left as it is. */
+export interface UnreadableFile {
+  path: string;
+  reason: string;
 }
 
 /** store/: the folders of objects: persistent ones below `root`, volatile ones below `state`. */
@@ -101,7 +107,7 @@ export interface PodNetwork {
   /** DEL with the configuration and result that ADD cached. Idempotent; OK without a namespace. */
   detach(id: SandboxId): Promise<void>;
   /** Sandboxes that have a cached attachment, for cleaning up after a crash. */
-  list(): Promise<SandboxId[]>;
+  list(): Promise<{ ids: SandboxId[]; unreadable: UnreadableFile[] }>;
 }
 
 export interface NetworkRequest {

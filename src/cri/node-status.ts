@@ -45,6 +45,7 @@ export async function nodeStatus(
         ? [
             ['config', JSON.stringify(facts.config)],
             ['podCidrs', JSON.stringify(facts.podCidrs)],
+            ['unreadable', JSON.stringify(context.objects.unreadable)],
           ]
         : [],
     ),

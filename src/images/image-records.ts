@@ -22,6 +22,12 @@ export interface LoadedRecords {
   newer: Set<string>;
 }
 
+/** Why a record is not used. One of a newer agent is left where it is, the others are set aside. */
+export interface Fault {
+  reason: string;
+  isNewer: boolean;
+}
+
 const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/);
 const pairs = z.array(z.tuple([z.string(), z.string()]));
 const schema = z.object({
@@ -65,8 +71,8 @@ export class ImageRecords {
     await syncFolder(this.#folder);
   }
 
-  /** `isUsable` says what an otherwise sound record lacks, or null. */
-  async load(isUsable: (image: StoredImage) => string | null): Promise<LoadedRecords> {
+  /** `findFault` says what an otherwise sound record lacks, or null. */
+  async load(findFault: (image: StoredImage) => Fault | null): Promise<LoadedRecords> {
     const loaded: LoadedRecords = { images: [], unreadable: [], newer: new Set() };
     for (const name of await readdir(this.#folder)) {
       const path = join(this.#folder, name);
@@ -75,15 +81,15 @@ export class ImageRecords {
         continue;
       }
       const image = await readRecord(path);
-      if (image === 'newer') {
+      const fault = 'reason' in image ? image : (nameFault(image, name) ?? findFault(image));
+      if (fault === null) {
+        if ('id' in image) loaded.images.push(image);
+      } else if (fault.isNewer) {
         loaded.newer.add(`sha256:${name.replace(/\.json$/, '')}`);
-        loaded.unreadable.push({ path, reason: 'a newer version of the agent wrote it' });
-        continue;
+        loaded.unreadable.push({ path, reason: fault.reason });
+      } else {
+        loaded.unreadable.push({ path: await this.#setAside(name), reason: fault.reason });
       }
-      const reason =
-        typeof image === 'string' ? image : (nameFault(image, name) ?? isUsable(image));
-      if (reason === null && typeof image !== 'string') loaded.images.push(image);
-      else loaded.unreadable.push({ path: await this.#setAside(name), reason: reason ?? '' });
     }
     loaded.images.sort((a, b) => a.sequence - b.sequence);
     return loaded;
@@ -102,20 +108,24 @@ export class ImageRecords {
   }
 }
 
-/** A record, 'newer', or what is wrong with it. */
-async function readRecord(path: string): Promise<StoredImage | string> {
+async function readRecord(path: string): Promise<StoredImage | Fault> {
   let value: unknown;
   try {
     value = JSON.parse(await readFile(path, 'utf8'));
   } catch (error) {
-    return `it cannot be read: ${error instanceof Error ? error.message : String(error)}`;
+    const why = error instanceof Error ? error.message : String(error);
+    return { reason: `it cannot be read: ${why}`, isNewer: false };
   }
   const version = anyVersion.safeParse(value);
-  if (version.success && version.data.version > 1) return 'newer';
+  if (version.success && version.data.version > 1) {
+    return { reason: 'a newer version of the agent wrote it', isNewer: true };
+  }
   const record = schema.safeParse(value);
-  return record.success ? record.data : `it is damaged: ${z.prettifyError(record.error)}`;
+  if (record.success) return record.data;
+  return { reason: `it is damaged: ${z.prettifyError(record.error)}`, isNewer: false };
 }
 
-function nameFault(image: StoredImage, name: string): string | null {
-  return name === `${hexOf(image.id)}.json` ? null : `it is the record of image ${image.id}`;
+function nameFault(image: StoredImage, name: string): Fault | null {
+  if (name === `${hexOf(image.id)}.json`) return null;
+  return { reason: `it is the record of image ${image.id}`, isNewer: false };
 }

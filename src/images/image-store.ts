@@ -84,7 +84,10 @@ export class FolderImageStore implements ImageStore {
     const records = new ImageRecords(root);
     const loaded = await records.load((image) => {
       const missing = image.layers.find((diffId) => !layers.has(diffId));
-      return missing === undefined ? null : `layer ${missing} is missing`;
+      if (missing === undefined) return null;
+      const refused = image.layers.find((diffId) => layers.refusal(diffId) !== undefined);
+      if (refused === undefined) return { reason: `layer ${missing} is missing`, isNewer: false };
+      return { reason: layers.refusal(refused)?.message ?? '', isNewer: true };
     });
     const mountpoint = mountpointOf(await realpath(root));
     const store = new FolderImageStore(options, { records, layers, mountpoint }, loaded);

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { constants, mkdir, mkdtemp, open, readdir, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { wrap } from '../core/errors.js';
+import { RuntimeError, wrap } from '../core/errors.js';
 import {
   hexOf,
   layerFolder,
@@ -33,6 +33,7 @@ export class LayerStore {
   readonly #temporary: string;
   readonly #unpack: Unpack;
   readonly #layers = new Map<string, LayerRecord>();
+  readonly #newer = new Map<string, RuntimeError>();
   readonly #work = new SharedWork<void>();
   /** How many pulls under way need a layer, there or not. */
   readonly #pins = new Map<string, number>();
@@ -45,21 +46,28 @@ export class LayerStore {
     this.#unpack = unpack;
   }
 
-  /** Finds what is there. A layer without a readable record is of no use and is removed. */
+  /** Finds what is there. A layer without a readable record is removed, unless a newer agent made it. */
   async load(): Promise<void> {
     for (const hex of await readdir(join(this.#root, 'layers'))) {
       const diffId = `sha256:${hex}`;
       const path = layerRecordFile(this.#root, diffId);
       try {
         this.#layers.set(diffId, parseLayerRecord(await readFile(path, 'utf8'), path));
-      } catch {
-        await this.#moveAway(diffId);
+      } catch (error) {
+        if (error instanceof RuntimeError && error.kind === 'failed-precondition')
+          this.#newer.set(diffId, error);
+        else await this.#moveAway(diffId);
       }
     }
   }
 
   has(diffId: string): boolean {
     return this.#layers.has(diffId);
+  }
+
+  /** Why a layer that is there cannot be used; undefined for any other. */
+  refusal(diffId: string): RuntimeError | undefined {
+    return this.#newer.get(diffId);
   }
 
   /** Keeps layers from being collected until the returned function is called. */
@@ -78,6 +86,8 @@ export class LayerStore {
   async ensure(wanted: LayerWanted, signal: AbortSignal, progress: LayerProgress): Promise<void> {
     await this.#leaving.get(wanted.diffId);
     if (this.has(wanted.diffId)) return;
+    const refusal = this.refusal(wanted.diffId);
+    if (refusal) throw refusal;
     await this.#work.run(wanted.diffId, signal, (shared) => this.#make(wanted, shared, progress));
   }
 

@@ -2,6 +2,7 @@
 import { RuntimeError } from '../core/errors.js';
 import type { ContainerId, SandboxId } from '../core/ids.js';
 import type { ContainerRecord, ExitRecord, SandboxRecord } from '../core/model.js';
+import type { UnreadableFile } from '../core/ports.js';
 import { ImageUse } from './image-use.js';
 
 /**
@@ -73,6 +74,8 @@ export class Container {
 const never = new Promise<ExitRecord>(() => undefined);
 
 export class Objects {
+  /** State files of which this version of the agent can make nothing. */
+  readonly unreadable: UnreadableFile[] = [];
   readonly imageUse = new ImageUse();
   readonly #sandboxes = new Map<string, Sandbox>();
   readonly #containers = new Map<string, Container>();

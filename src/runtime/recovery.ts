@@ -9,6 +9,7 @@
  * - Side effects without a record (a removal that was cut short, a disk that lost a write) are removed.
  */
 import { RuntimeError } from '../core/errors.js';
+import type { SandboxId } from '../core/ids.js';
 import type { ContainerRecord, SandboxRecord } from '../core/model.js';
 import type { EngineState } from '../core/ports.js';
 import { finishContainerUpdate } from './container-update.js';
@@ -21,14 +22,16 @@ import { watchPodInit } from './sandbox-watch.js';
 
 export async function recover(context: RuntimeContext): Promise<void> {
   const { sandboxes, containers, unreadable } = await context.store.load();
-  for (const { path, reason } of unreadable) {
-    context.log.error({ path, reason }, 'cannot read a record; it is left as it is');
+  const networks = await context.network.list();
+  for (const file of [...unreadable, ...networks.unreadable]) {
+    context.log.error({ ...file }, 'cannot read a record; it is left as it is');
+    context.objects.unreadable.push(file);
   }
   await Promise.all(sandboxes.map((record) => recoverSandbox(context, record)));
   // A record that could not be read may own anything: nothing is taken for an orphan then.
   const knowsAll = unreadable.length === 0;
   await Promise.all(containers.map((record) => recoverContainer(context, record, knowsAll)));
-  if (knowsAll) await removeOrphans(context);
+  if (knowsAll) await removeOrphans(context, networks.ids);
   context.log.info(
     { sandboxes: sandboxes.length, containers: containers.length },
     'recovered what was there',
@@ -158,10 +161,10 @@ async function endCommands(context: RuntimeContext, record: ContainerRecord): Pr
   }
 }
 
-async function removeOrphans(context: RuntimeContext): Promise<void> {
+async function removeOrphans(context: RuntimeContext, networks: SandboxId[]): Promise<void> {
   const isSandbox = (id: string): boolean => context.objects.findSandbox(id) !== undefined;
   const isContainer = (id: string): boolean => context.objects.findContainer(id) !== undefined;
-  for (const id of await context.network.list()) {
+  for (const id of networks) {
     if (isSandbox(id)) continue;
     await attempt(context, `detach the network of pod sandbox ${id}`, () =>
       context.network.detach(id),

@@ -294,7 +294,7 @@ export class FakeNode {
           call('network.detach', () => {
             this.attached.delete(id);
           }),
-        list: () => Promise.resolve([...this.attached] as SandboxId[]),
+        list: () => Promise.resolve({ ids: [...this.attached] as SandboxId[], unreadable: [] }),
       },
       rootfs: {
         prepare: (id) =>
@@ -345,7 +345,8 @@ export class FakeNode {
         reopenLog: () => Promise.resolve(),
         inspect: (id): Promise<EngineState> => {
           const shim = this.shims.get(id);
-          if (!shim || shim.state === 'killed') return Promise.resolve({ state: 'lost', startedAt: 5n });
+          if (!shim || shim.state === 'killed')
+            return Promise.resolve({ state: 'lost', startedAt: 5n });
           if (shim.exit) return Promise.resolve({ state: 'exited', exit: shim.exit });
           return Promise.resolve(
             shim.state === 'running'

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { hasCode, wrap } from '../../core/errors.js';
 import type { SandboxId } from '../../core/ids.js';
+import type { PodNetwork, UnreadableFile } from '../../core/ports.js';
 import { isTemporaryName, writeFileSoon } from '../../util/atomic-file.js';
 import { networkConfig } from './conflist.js';
 
@@ -83,25 +84,41 @@ export class AttachmentCache {
     }
   }
 
-  /** Sandboxes with an attachment. Clears away what a killed save or removal left. */
-  async list(): Promise<SandboxId[]> {
+  /**
+   * Sandboxes with an attachment, and those whose file is of a newer agent. Clears away what a killed
+   * save or removal left.
+   */
+  async list(): ReturnType<PodNetwork['list']> {
     let names: string[];
     try {
       names = await readdir(this.#folder);
     } catch (error) {
-      if (hasCode(error, 'ENOENT')) return [];
+      if (hasCode(error, 'ENOENT')) return { ids: [], unreadable: [] };
       throw wrap(error, `cannot list the network attachments in ${this.#folder}`);
     }
     for (const name of names) {
       const isLock = name.endsWith('.lock') && !names.includes(name.replace(/lock$/, 'json'));
       if (isTemporaryName(name) || isLock) await rm(join(this.#folder, name), { force: true });
     }
-    return names.flatMap((name) => (FILE.exec(name)?.[1] ?? []) as SandboxId | []);
+    const ids: SandboxId[] = [];
+    const unreadable: UnreadableFile[] = [];
+    for (const name of names) {
+      const id = FILE.exec(name)?.[1];
+      if (id === undefined) continue;
+      const cached = await this.read(id);
+      if (cached.state === 'newer') unreadable.push({ path: cached.path, reason: newer(cached) });
+      else ids.push(id as SandboxId);
+    }
+    return { ids, unreadable };
   }
 
   #path(id: string): string {
     return join(this.#folder, `${id}.json`);
   }
+}
+
+function newer({ version }: { version: number }): string {
+  return `it has version ${version}, written by a newer agent; this one reads version ${VERSION}`;
 }
 
 function decode(text: string, path: string, id: string): CachedAttachment {

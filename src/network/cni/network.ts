@@ -95,7 +95,7 @@ export class CniNetwork implements PodNetwork {
     return this.#lane.run(id, () => this.#detach(id));
   }
 
-  list(): Promise<SandboxId[]> {
+  list(): ReturnType<PodNetwork['list']> {
     return this.#cache.list();
   }
 

@@ -1,7 +1,7 @@
 /** kill -9 of the agent, of shims and of the disk's last write: what the next start makes of it. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainerState } from '../../../src/cri/gen/container.js';
@@ -131,13 +131,48 @@ describe('recovery of a real agent', function () {
     process.kill(shimOf(a), 'SIGKILL');
     const lost = await until(a, ContainerState.CONTAINER_EXITED);
     assert.deepEqual([lost.exitCode, lost.reason], [255, 'ContainerStatusUnknown']);
+    const { startedAt } = await status(b);
     await killAndStart(() => {
       process.kill(shimOf(b), 'SIGKILL');
       return Promise.resolve();
     });
     const after = await status(b);
     assert.deepEqual([after.exitCode, after.reason], [255, 'ContainerStatusUnknown']);
+    // When it had been started is known all the same, in this life and in later ones.
+    await killAndStart();
+    for (const [id, at] of [
+      [a, lost.startedAt],
+      [b, startedAt],
+    ] as const) {
+      const found = await status(id);
+      assert.ok(at > 0n && found.startedAt === at && found.finishedAt >= at);
+    }
     for (const pid of [aPid, bPid]) await untilTrue(() => !isAlive(pid));
+    await agent.client.runtime.removePodSandbox({ podSandboxId: pod });
+  });
+
+  it('leaves no command of an exec whose helper was killed with it', async () => {
+    const pod = await run('p');
+    const id = await create(pod, 'c', 'while :; do sleep 0.05; done');
+    await start(id);
+    const { pid } = await status(id);
+    // Out of its own session, so that the death signal of the helper does not reach all of it.
+    const cmd = shell('setsid sleep 4321 & exec sleep 4321');
+    const ends = agent.client.runtime.execSync({ containerId: id, cmd, timeout: 0n });
+    ends.catch(() => undefined);
+    const commands = () => processesWith('sleep\x004321');
+    await untilTrue(() => commands().length === 2);
+    await killAndStart(() => {
+      for (const helper of processesWith(`pvecri-exec\0${id}`)) process.kill(helper, 'SIGKILL');
+      return Promise.resolve();
+    });
+    await assert.rejects(ends);
+    await untilTrue(() => commands().length === 0);
+    const info = await agent.client.runtime.containerStatus({ containerId: id, verbose: true });
+    const { cgroup } = JSON.parse(info.info.get('info') ?? '') as { cgroup: string };
+    const left = readdirSync(join(CGROUP_ROOT, cgroup)).filter((name) => name.startsWith('exec-'));
+    assert.deepEqual(left, []);
+    assert.equal((await status(id)).pid, pid);
     await agent.client.runtime.removePodSandbox({ podSandboxId: pod });
   });
 
@@ -188,22 +223,6 @@ describe('recovery of a real agent', function () {
     assert.deepEqual(monitors().sort(), [a, b].sort());
     await agent.client.runtime.removePodSandbox({ podSandboxId: pod });
     assert.deepEqual(monitors(), []);
-  });
-
-  it('leaves a record of an unknown newer version alone', async () => {
-    const folder = join(agent.root, 'sandboxes', 'e'.repeat(64));
-    const file = join(folder, 'sandbox.json');
-    const text = `{"version":99,"id":"${'e'.repeat(64)}"}`;
-    await killAndStart(() => {
-      mkdirSync(folder, { recursive: true });
-      writeFileSync(file, text);
-      return Promise.resolve();
-    });
-    assert.equal(readFileSync(file, 'utf8'), text);
-    assert.match(agent.output, /sandbox\.json/);
-    const { items } = await agent.client.runtime.listPodSandbox({ filter: undefined });
-    assert.deepEqual(items, []);
-    rmSync(folder, { recursive: true });
   });
 
   it('leaves no container behind that was in the making', async () => {

@@ -97,7 +97,7 @@ ${add}
       : [];
   const assertNothingLeft = async (store: PodNetwork = network): Promise<void> => {
     assert.deepEqual(leases(), []);
-    assert.deepEqual(await store.list(), []);
+    assert.deepEqual((await store.list()).ids, []);
     assert.deepEqual(readdirSync(cacheFolder()), []);
     // The kernel takes a namespace's devices apart in its own time.
     const hasVeth = () => inNetworkNamespace(hostNetns, 'ip', '-o', 'link').includes('veth');
@@ -182,7 +182,7 @@ ${add}
     const rules = inNetworkNamespace(hostNetns, 'iptables', '-t', 'nat', '-S');
     assert.match(rules, /--dport 8080 .*--to-destination 10\.77\.0\.2:80/);
     assert.doesNotMatch(rules, /10\.77\.0\.2:81/);
-    assert.deepEqual(await network.list(), [POD]);
+    assert.deepEqual((await network.list()).ids, [POD]);
     const cached = JSON.parse(readFileSync(cacheFile(), 'utf8')) as { result: { ips: unknown[] } };
     assert.equal(cached.result.ips.length, 1);
 
@@ -345,7 +345,7 @@ ${add}
       /ADD of plugin bad failed with exit code 3.*; and undoing it failed: .*DEL of plugin bad/,
     );
     assert.deepEqual(leases(), [], 'the bridge got its DEL all the same');
-    assert.deepEqual(await network.list(), [POD]);
+    assert.deepEqual((await network.list()).ids, [POD]);
     await assert.rejects(network.detach(POD), /cannot detach sandbox a+ from its network/);
     writeFileSync(path('mended'), '');
     await network.detach(POD);
@@ -362,7 +362,7 @@ ${add}
       null,
     );
 
-    assert.deepEqual(await network.list(), [POD]);
+    assert.deepEqual((await network.list()).ids, [POD]);
     await network.detach(POD);
     assert.deepEqual(calls('slow'), ['ADD', 'DEL']);
     await assertNothingLeft();
@@ -426,13 +426,13 @@ ${add}
     writeFileSync(cacheFile(), good.slice(0, 40));
     await network.detach(POD);
     assert.deepEqual(leases(), []);
-    assert.deepEqual(await network.list(), []);
+    assert.deepEqual((await network.list()).ids, []);
   });
 
   it('clears away what a killed save left', async () => {
     writeFileSync(path('root', 'networks', `.${POD}.json.000000000001-1.tmp`), '{"ver');
     writeFileSync(path('root', 'networks', `${POD}.lock`), '');
-    assert.deepEqual(await network.list(), []);
+    assert.deepEqual((await network.list()).ids, []);
     await assertNothingLeft();
   });
 });
