@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { RuntimeError, type ErrorKind } from '../../../src/core/errors.js';
 import type { ContainerSpec } from '../../../src/core/model.js';
 import { LxcFixture } from '../../support/lxc-fixture.js';
+import { scriptArguments } from '../../support/script.js';
 import { isAlive, processesWith, until } from '../../support/processes.js';
 
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
@@ -106,7 +107,7 @@ describe('exec', () => {
     const agent = spawn(
       process.execPath,
       [
-        ...['--import', 'tsx', 'test/support/exec-and-wait.ts'],
+        ...scriptArguments('test/support/exec-and-wait'),
         JSON.stringify({ ...spec, process: { ...spec.process, argv: ['/bin/sleep', '4324'] } }),
       ],
       { stdio: 'inherit' },

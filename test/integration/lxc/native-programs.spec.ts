@@ -2,12 +2,13 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { scriptArguments } from '../../support/script.js';
 
 describe('native programs', () => {
   /** In a PID namespace of its own, which the sysctl belongs to. */
   const load = (noexec: number): { status: number | null; stderr: string } => {
     const script = `echo ${noexec} > /proc/sys/vm/memfd_noexec && exec "$@"`;
-    const program = [process.execPath, '--import', 'tsx', 'test/support/load-programs.ts'];
+    const program = [process.execPath, ...scriptArguments('test/support/load-programs')];
     const args = ['--pid', '--fork', '--mount-proc', 'sh', '-c', script, 'sh', ...program];
     return spawnSync('unshare', args, { encoding: 'utf8' });
   };

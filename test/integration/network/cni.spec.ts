@@ -17,6 +17,7 @@ import {
   unpinNetworkNamespace,
 } from '../../support/network-namespace.js';
 import { pluginRunner } from '../../support/run-plugin.js';
+import { scriptArguments } from '../../support/script.js';
 import { makeTempFolder, removeTempFolder } from '../../support/temp.js';
 
 const PLUGINS = ['/usr/lib/cni', '/opt/cni/bin'];
@@ -113,8 +114,8 @@ ${add}
       hostNetns,
       request: request(),
     };
-    const script = join(import.meta.dirname, '../../support/attach-for-ever.ts');
-    const agent = spawn(process.execPath, ['--import', 'tsx', script, JSON.stringify(parameters)], {
+    const script = scriptArguments('test/support/attach-for-ever');
+    const agent = spawn(process.execPath, [...script, JSON.stringify(parameters)], {
       stdio: 'inherit',
     });
     // Whole, not only there: an empty text would be process 0, which is one's own group to kill(2).

@@ -6,6 +6,7 @@ import { existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from '
 import { join } from 'node:path';
 import { loadAddon } from '../../../src/native/binding.js';
 import { lockRoot } from '../../../src/store/root-lock.js';
+import { scriptArguments } from '../../support/script.js';
 import { withTempFolder } from '../../support/temp.js';
 
 const lockFile = (path: string): number => loadAddon().lockFile(path);
@@ -18,13 +19,7 @@ describe('lockRoot', function () {
       const folders = { root: join(folder, 'root'), state: join(folder, 'state') };
       const holder = spawn(
         process.execPath,
-        [
-          '--import',
-          'tsx',
-          join(import.meta.dirname, '../../support/hold-lock.ts'),
-          folders.root,
-          folders.state,
-        ],
+        [...scriptArguments('test/support/hold-lock'), folders.root, folders.state],
         { stdio: ['ignore', 'pipe', 'inherit'] },
       );
       try {
