@@ -18,13 +18,11 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CPUS, EMULATED_CPU, KERNEL_ARGUMENTS, MEMORY_MB } from './recipe.js';
 import type { Image } from './image.js';
+import { hardwareHash, qemuArguments, type Accelerator, type Hardware } from './hardware.js';
 import { Qmp } from './qmp.js';
 import { openConnection, outputOf, waitForGreeting, type Address } from './remote.js';
 import { run, say, timed } from './steps.js';
-
-export type Accelerator = 'kvm' | 'tcg';
 
 /** Where it runs, as the pid file has it. */
 export interface Machine extends Address {
@@ -41,17 +39,11 @@ interface Saved {
   memory: string;
 }
 
-interface StartOptions {
-  accelerator: Accelerator;
-  image: Image;
+interface StartOptions extends Hardware {
   /** The pid file. */
   record: string;
   /** Ends with this process, even when that is killed. */
   isBound: boolean;
-  /** A disk that keeps what is written; else all is lost with the machine. */
-  disk?: string;
-  /** Memory to go on from. */
-  memory?: string;
 }
 
 const BOOT_LIMIT_MS = { kvm: 40_000, tcg: 600_000 };
@@ -75,7 +67,7 @@ export async function startMachine(
       say(`KVM does not work here, so the machine is emulated: ${firstLine(error)}`);
     }
   }
-  const saved = savedOf(join(image.folder, `saved-${preparation.key}`));
+  const saved = savedOf(join(image.folder, `saved-${preparation.key}-${hardwareHash()}`));
   if (!existsSync(saved.folder)) await save(options, saved, preparation.prepare);
   try {
     return await timed('bringing back the saved machine', () => restore(options, saved));
@@ -211,30 +203,6 @@ async function launch(
     await endRecorded(options.record);
     throw new Error([firstLine(error), ...told].join('\n').trim(), { cause: error });
   }
-}
-
-function qemuArguments(options: StartOptions, folder: string, port: number): string[] {
-  const { accelerator, image, disk, memory } = options;
-  const cpu = accelerator === 'kvm' ? 'host' : EMULATED_CPU;
-  const accel = accelerator === 'kvm' ? 'kvm' : 'tcg,thread=multi,tb-size=1024';
-  const drive = [
-    `file=${disk ?? image.disk},format=${disk === undefined ? 'raw' : 'qcow2'}`,
-    'if=virtio,cache=unsafe,discard=unmap',
-    // Writes go to a file without a name, but those of the machine that is to be saved.
-    `snapshot=${disk !== undefined && memory === undefined ? 'off' : 'on'}`,
-  ];
-  return [
-    ...['-nodefaults', '-no-user-config', '-machine', 'q35', '-accel', accel, '-cpu', cpu],
-    ...['-m', String(MEMORY_MB), '-smp', String(CPUS), '-display', 'none', '-no-reboot'],
-    ...['-kernel', image.kernel, '-initrd', image.initrd, '-append', KERNEL_ARGUMENTS],
-    ...['-drive', drive.join(',')],
-    // Nobody but this host reaches it, and it reaches nobody.
-    ...['-netdev', `user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:${port}-:22`],
-    ...['-device', 'virtio-net-pci,netdev=net', '-device', 'virtio-rng-pci'],
-    ...['-serial', `file:${join(folder, 'console')}`],
-    ...['-qmp', `unix:${join(folder, 'qmp')},server=on,wait=off`],
-    ...(memory === undefined ? [] : ['-incoming', `exec:zstd -dcq '${memory}'`]),
-  ];
 }
 
 async function hasSocket(child: ChildProcess, path: string): Promise<void> {

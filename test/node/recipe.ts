@@ -1,4 +1,4 @@
-/** What the test node is made of: its packages, its machine, and the name of this combination. */
+/** What is installed on the test node, and the name of this combination. */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,16 +20,6 @@ export const EXCLUDED = ['doc/*', 'man/*', 'locale/*', 'info/*', 'lintian/*'].ma
 );
 
 export const DISK_SIZE = '12G';
-export const MEMORY_MB = 3072;
-export const CPUS = 2;
-
-/** psi=1: Debian builds it in and leaves it off, Proxmox VE has it on. */
-export const KERNEL_ARGUMENTS =
-  'console=ttyS0 root=/dev/vda quiet panic=-1 net.ifnames=0 mitigations=off psi=1 systemd.show_status=no';
-
-/** Features that cost an emulator time at each entry into the kernel, and change nothing for tests. */
-export const EMULATED_CPU = 'max,la57=off,pku=off,smap=off,smep=off,umip=off';
-
 /** Same recipe, same image. */
 export function recipeHash(): string {
   const hash = createHash('sha256');

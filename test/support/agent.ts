@@ -17,6 +17,7 @@ import {
   pinNetworkNamespace,
   unpinNetworkNamespace,
 } from './network-namespace.js';
+import { patient } from './patience.js';
 import { makeTempFolder, removeTempFolder } from './temp.js';
 
 export const CGROUP_ROOT = existsSync('/sys/fs/cgroup/cgroup.procs')
@@ -59,7 +60,7 @@ export class TestAgent {
   }
 
   get client(): CriClient {
-    this.#client ??= connectCri(this.socket, { timeoutMs: 30_000 });
+    this.#client ??= connectCri(this.socket, { timeoutMs: patient(30_000) });
     return this.#client;
   }
 
@@ -78,11 +79,11 @@ export class TestAgent {
       await sleep(10);
     for (let attempt = 0; ; attempt++) {
       try {
-        await this.client.runtime.version(VersionRequest.create(), { timeoutMs: 1000 });
-        await this.client.runtime.status({ verbose: false }, { timeoutMs: 1000 });
+        await this.client.runtime.version(VersionRequest.create(), { timeoutMs: patient(1000) });
+        await this.client.runtime.status({ verbose: false }, { timeoutMs: patient(1000) });
         return;
       } catch (error) {
-        if (child.exitCode !== null || attempt > 150) {
+        if (child.exitCode !== null || attempt > patient(150)) {
           throw new Error(`the agent does not answer:\n${this.output}`, { cause: error });
         }
         await sleep(100);

@@ -13,7 +13,7 @@ export const IMAGE = 'example.org/busybox:1';
 
 /** A pod on the test's network unless `host` says otherwise. */
 export function podRequest(
-  agent: TestAgent,
+  agent: Pick<TestAgent, 'logs'>,
   name: string,
   change: PodConfig = {},
   network: NamespaceMode = NamespaceMode.POD,

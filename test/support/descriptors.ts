@@ -1,6 +1,7 @@
 /** Counting what a test leaves open in its own process. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
+import { patient } from './patience.js';
 
 export function openDescriptors(): number {
   // The listing itself holds one.
@@ -19,7 +20,7 @@ export function mountsBelow(path: string): number {
 
 /** Waits until a count is back at (or below) what it was; false when it stays above for too long. */
 export async function settlesAt(count: () => number, baseline: number): Promise<boolean> {
-  for (let attempt = 0; attempt < 200; attempt += 1) {
+  for (let attempt = 0; attempt < patient(200); attempt += 1) {
     if (count() <= baseline) return true;
     await delay(10);
   }

@@ -14,6 +14,7 @@ import type { ContainerSpec, ProcessSpec } from '../../src/core/model.js';
 import { LxcEngine } from '../../src/lxc/engine.js';
 import { loadAddon } from '../../src/native/binding.js';
 import { ProcessSpawner } from '../../src/native/process.js';
+import { patient } from './patience.js';
 import { detachedRoot, makeBusyboxRoot } from './rootfs.js';
 import { makeTempFolder, removeTempFolder } from './temp.js';
 
@@ -196,7 +197,7 @@ function removeCgroup(path: string): void {
       return;
     } catch (error) {
       // A killed process takes a moment to be gone.
-      if (attempt === 100) throw error;
+      if (attempt >= patient(100)) throw error;
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
     }
   }

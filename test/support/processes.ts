@@ -2,13 +2,16 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ContainerSpec } from '../../src/core/model.js';
+import { patient } from './patience.js';
 
 /** Polls until it holds; fails after some seconds. */
 export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  // Far more than any machine needs, an emulated one included: a Node.js to start, say.
-  const end = Date.now() + 60_000;
+  // Far more than any machine needs: a Node.js to start, say.
+  const limit = patient(60_000);
+  const end = Date.now() + limit;
   while (!(await holds())) {
-    if (Date.now() > end) throw new Error(`did not come true within 60 s: ${holds.toString()}`);
+    if (Date.now() > end)
+      throw new Error(`did not come true within ${limit / 1000} s: ${holds.toString()}`);
     await sleep(5);
   }
 }

@@ -6,6 +6,7 @@ import { RuntimeError, type ErrorKind } from '../../../src/core/errors.js';
 import type { ContainerSpec } from '../../../src/core/model.js';
 import { LxcFixture } from '../../support/lxc-fixture.js';
 import { scriptArguments } from '../../support/script.js';
+import { patient } from '../../support/patience.js';
 import { isAlive, processesWith, until } from '../../support/processes.js';
 
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
@@ -95,7 +96,7 @@ describe('exec', () => {
       sh('sleep 4321 & setsid sleep 4322 & sleep 4323', { timeoutMs: 300 }),
       isA('deadline-exceeded', /did not end within 300 ms/),
     );
-    assert.ok(Date.now() - start < 3000);
+    assert.ok(Date.now() - start < patient(3000));
     await until(() => processesWith('sleep\x00432').length === 0);
     assert.equal((await sh('echo alive')).exitCode, 0);
     const state = await fixture.engine.inspect(spec.id, spec.directory, spec.runDirectory);
@@ -177,7 +178,7 @@ describe('exec', () => {
     const start = Date.now();
     const result = await sh('sleep 4327 & echo done');
     assert.equal(text(result.stdout), 'done\n');
-    assert.ok(Date.now() - start < 5000);
+    assert.ok(Date.now() - start < patient(5000));
     for (const pid of processesWith('sleep\x004327')) process.kill(pid, 'SIGKILL');
   });
 
