@@ -29,7 +29,7 @@ export class Containerd {
   /** The pods' cgroup_parent: its removal is ours. */
   readonly cgroup = `/pvecri-bench-${process.pid}`;
   readonly #folder: string;
-  readonly #socket: string;
+  readonly socket: string;
   readonly #agent: TestAgent;
   /** Folders of the host that this run had to make. */
   readonly #made: string[] = [];
@@ -39,8 +39,8 @@ export class Containerd {
   constructor(agent: TestAgent) {
     this.#agent = agent;
     this.#folder = join(agent.folder, 'containerd');
-    this.#socket = join(this.#folder, 'containerd.sock');
-    this.client = connectCri(this.#socket, { timeoutMs: 60_000 });
+    this.socket = join(this.#folder, 'containerd.sock');
+    this.client = connectCri(this.socket, { timeoutMs: 60_000 });
   }
 
   static isInstalled(): boolean {
@@ -117,7 +117,7 @@ export class Containerd {
     writeFileSync(indexFile, index);
     const archive = join(this.#folder, 'image.tar');
     execFileSync('tar', ['-C', layout, '-cf', archive, '.']);
-    execFileSync('ctr', ['-a', this.#socket, '-n', 'k8s.io', 'images', 'import', archive]);
+    execFileSync('ctr', ['-a', this.socket, '-n', 'k8s.io', 'images', 'import', archive]);
     rmSync(layout, { recursive: true });
     rmSync(archive);
   }
@@ -142,7 +142,7 @@ export class Containerd {
   /** Shims have this containerd's socket in their command lines. */
   shims(): number[] {
     return [...commandLines()]
-      .filter(([, line]) => line.includes('containerd-shim') && line.includes(this.#socket))
+      .filter(([, line]) => line.includes('containerd-shim') && line.includes(this.socket))
       .map(([pid]) => pid);
   }
 
@@ -168,7 +168,7 @@ export class Containerd {
 root = "${join(this.#folder, 'root')}"
 state = "${join(this.#folder, 'state')}"
 [grpc]
-address = "${this.#socket}"
+address = "${this.socket}"
 [plugins."io.containerd.internal.v1.opt"]
 path = "${join(this.#folder, 'opt')}"
 [${cri}]

@@ -1,4 +1,4 @@
-/** What the addon's calls cost beside Node's own and beside the usual programs: prints, asserts nothing. */
+/** What the addon's calls cost beside Node's own and beside the usual programs. */
 import { execFileSync, spawn as nodeSpawn } from 'node:child_process';
 import {
   closeSync,
@@ -13,156 +13,135 @@ import { join } from 'node:path';
 import { findCgroup2Mount } from '../src/cgroup/cgroup2-mount.js';
 import { loadAddon } from '../src/native/binding.js';
 import { ProcessSpawner } from '../src/native/process.js';
+import { figureOf, timed, type BenchContext, type Figure, type Part } from './figure.js';
 
 const addon = loadAddon();
+/** These take microseconds: many are cheap. */
+const RUNS_PER_ROUND = 3;
 
-/** The sample below which a share of all lie. */
-function quantile(samples: number[], share: number): number {
-  const sorted = [...samples].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length * share)] ?? Number.NaN;
-}
+export const native: Part = {
+  names: ['spawn', 'overlay-mount', 'cgroup-sweep', 'pinned-network'],
+  about:
+    'time a spawn blocks the event loop (peer: child_process); overlay of 10 layers (mount(8)); all figures of 200 cgroups (readFileSync of their cpu.stat alone); network namespace bound to a file (unshare(1))',
+  async measure(context) {
+    return [
+      await spawning(context),
+      await overlay(context),
+      ...(await sweeping(context)),
+      await pinning(context),
+    ];
+  },
+};
 
-/** Medians, and the fastest tenth, which a busy machine disturbs less. */
-function report(what: string, ours: number[], other: string, theirs: number[]): void {
-  console.log(`${what} | ${other}`);
-  for (const [name, share] of [
-    ['median', 0.5],
-    ['fastest tenth', 0.1],
-  ] as const) {
-    const [a, b] = [quantile(ours, share), quantile(theirs, share)];
-    console.log(`  ${name}: ${a.toFixed(3)} ms | ${b.toFixed(3)} ms, ratio ${(a / b).toFixed(3)}`);
+async function repeat(
+  { rounds, signal }: BenchContext,
+  work: (round: number) => Promise<void>,
+): Promise<void> {
+  for (let round = 0; round < rounds * RUNS_PER_ROUND; round += 1) {
+    signal.throwIfAborted();
+    await work(round);
   }
 }
 
-function time(work: () => void): number {
-  const start = performance.now();
-  work();
-  return performance.now() - start;
-}
-
-async function spawning(): Promise<void> {
+async function spawning(context: BenchContext): Promise<Figure> {
   // Strings, so that the weight is in V8's heap as it is in an agent.
   const ballast = Array.from({ length: 450_000 }, (_, i) => `object ${i} `.padEnd(120, String(i)));
-  const heap = process.memoryUsage().heapUsed / 2 ** 20;
   const spawner = new ProcessSpawner(addon);
   const ours: number[] = [];
   const theirs: number[] = [];
-  for (let i = 0; i < 200; i += 1) {
+  await repeat(context, async () => {
     let exited: Promise<unknown> = Promise.resolve();
-    ours.push(
-      time(() => {
-        const child = spawner.spawn({
-          file: '/bin/true',
-          argv: ['true'],
-          env: [],
-          fds: [-1, -1, -1],
-        });
-        closeSync(child.pidfd);
-        exited = child.exited;
-      }),
-    );
+    await timed(ours, () => {
+      const file = '/bin/true';
+      const child = spawner.spawn({ file, argv: ['true'], env: [], fds: [-1, -1, -1] });
+      closeSync(child.pidfd);
+      exited = child.exited;
+    });
     await exited;
-    theirs.push(
-      time(() => {
-        const child = nodeSpawn('/bin/true', { stdio: 'ignore', env: {} });
-        exited = new Promise((resolve) => child.once('exit', resolve));
-      }),
-    );
+    await timed(theirs, () => {
+      const child = nodeSpawn('/bin/true', { stdio: 'ignore', env: {} });
+      exited = new Promise((resolve) => child.once('exit', resolve));
+    });
     await exited;
-  }
+  });
   spawner.close();
-  console.log(`JavaScript heap ${heap.toFixed(0)} MB (${ballast.length} strings)`);
-  report('spawn, time the event loop is blocked', ours, 'child_process.spawn', theirs);
+  if (ballast.length === 0) throw new Error('the heap has lost its weight');
+  return figureOf('spawn', 'ms', [ours, theirs]);
 }
 
-function overlays(): void {
+async function overlay(context: BenchContext): Promise<Figure> {
   const folder = mkdtempSync('/dev/shm/pvecri-bench-');
-  const make = (name: string): string => {
-    const path = join(folder, name);
-    mkdirSync(path);
-    return path;
-  };
-  const lower = Array.from({ length: 30 }, (_, i) => make(`layer${i}`));
-  const [upper, work, point] = [make('upper'), make('work'), make('point')];
-  for (const count of [1, 10, 30]) {
-    const layers = lower.slice(0, count);
+  try {
+    const make = (name: string): string => {
+      const path = join(folder, name);
+      mkdirSync(path);
+      return path;
+    };
+    const lower = Array.from({ length: 10 }, (_, i) => make(`layer${i}`));
+    const [upper, work, point] = [make('upper'), make('work'), make('point')];
+    const options = `userxattr,lowerdir=${lower.join(':')},upperdir=${upper},workdir=${work}`;
     const ours: number[] = [];
     const theirs: number[] = [];
-    for (let i = 0; i < 40; i += 1) {
+    await repeat(context, async () => {
       let fd = -1;
-      ours.push(
-        time(() => {
-          fd = addon.mountOverlay({ lower: layers, upper, work });
-        }),
-      );
+      await timed(ours, () => {
+        fd = addon.mountOverlay({ lower, upper, work });
+      });
       closeSync(fd);
-      const options = `userxattr,lowerdir=${layers.join(':')},upperdir=${upper},workdir=${work}`;
-      theirs.push(
-        time(() => execFileSync('mount', ['-t', 'overlay', '-o', options, 'overlay', point])),
+      await timed(theirs, () =>
+        execFileSync('mount', ['-t', 'overlay', '-o', options, 'overlay', point]),
       );
       addon.unmount(point);
-    }
-    report(`overlay of ${count} layers`, ours, 'mount(8)', theirs);
+    });
+    return figureOf('overlay-mount', 'ms', [ours, theirs]);
+  } finally {
+    rmSync(folder, { recursive: true });
   }
-  rmSync(folder, { recursive: true });
 }
 
-async function sweeping(): Promise<void> {
+async function sweeping(context: BenchContext): Promise<Figure[]> {
   const root = findCgroup2Mount(readFileSync('/proc/self/mountinfo', 'utf8'));
-  if (root === undefined) return;
+  if (root === undefined) return [];
   const top = join(root, `pvecri-bench-${process.pid}`);
-  mkdirSync(top);
   const folders = Array.from({ length: 200 }, (_, i) => join(top, `c${i}`));
   const sweeper = new addon.CgroupSweeper();
-  folders.forEach((folder, token) => {
-    mkdirSync(folder);
-    sweeper.add(token, folder);
-  });
-  const ours: number[] = [];
-  const blocked: number[] = [];
-  const theirs: number[] = [];
-  for (let i = 0; i < 50; i += 1) {
-    const start = performance.now();
-    const rows = sweeper.sweep();
-    blocked.push(performance.now() - start);
-    await rows;
-    ours.push(performance.now() - start);
-    theirs.push(
-      time(() => {
+  try {
+    mkdirSync(top);
+    for (const [token, folder] of folders.entries()) {
+      mkdirSync(folder);
+      sweeper.add(token, folder);
+    }
+    const ours: number[] = [];
+    const theirs: number[] = [];
+    await repeat(context, async () => {
+      await timed(ours, () => sweeper.sweep());
+      await timed(theirs, () => {
         for (const folder of folders) readFileSync(join(folder, 'cpu.stat'), 'utf8');
-      }),
-    );
+      });
+    });
+    return [figureOf('cgroup-sweep', 'ms', [ours, theirs])];
+  } finally {
+    sweeper.close();
+    for (const folder of folders) rmdirSync(folder);
+    rmdirSync(top);
   }
-  sweeper.close();
-  for (const folder of folders) rmdirSync(folder);
-  rmdirSync(top);
-  report('sweep of 200 cgroups', ours, 'readFileSync of their cpu.stat alone', theirs);
-  console.log(`  of which the event loop is blocked: ${quantile(blocked, 0.5).toFixed(3)} ms`);
 }
 
-async function pinning(): Promise<void> {
+async function pinning(context: BenchContext): Promise<Figure> {
   const folder = mkdtempSync('/tmp/pvecri-bench-');
   const net = join(folder, 'net');
-  const name = `pvecri-bench-${process.pid}`;
-  const ours: number[] = [];
-  const theirs: number[] = [];
-  for (let i = 0; i < 20; i += 1) {
+  try {
+    const ours: number[] = [];
+    const theirs: number[] = [];
     writeFileSync(net, '');
-    const start = performance.now();
-    await addon.pinNamespaces({ net });
-    ours.push(performance.now() - start);
-    addon.unmount(net);
-    theirs.push(time(() => execFileSync('ip', ['netns', 'add', name])));
-    execFileSync('ip', ['netns', 'delete', name]);
+    await repeat(context, async () => {
+      await timed(ours, () => addon.pinNamespaces({ net }));
+      addon.unmount(net);
+      await timed(theirs, () => execFileSync('unshare', [`--net=${net}`, 'true']));
+      addon.unmount(net);
+    });
+    return figureOf('pinned-network', 'ms', [ours, theirs]);
+  } finally {
+    rmSync(folder, { recursive: true });
   }
-  rmSync(folder, { recursive: true });
-  report('pinned network namespace', ours, 'ip netns add', theirs);
 }
-
-// Waiting for an exit does not keep Node alive.
-const alive = setInterval(() => undefined, 1000);
-await spawning();
-overlays();
-await sweeping();
-await pinning();
-clearInterval(alive);

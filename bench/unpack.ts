@@ -1,4 +1,4 @@
-/** Unpacking one layer of /usr, beside GNU tar doing the same on a tmpfs: prints, asserts nothing. */
+/** Unpacking one layer of /usr/share, beside GNU tar doing the same on a tmpfs. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
@@ -14,61 +14,60 @@ import { join } from 'node:path';
 import { createUnpack } from '../src/images/unpack-process.js';
 import { loadAddon } from '../src/native/binding.js';
 import { ProcessSpawner } from '../src/native/process.js';
+import { figureOf, timed, type Figure, type Part } from './figure.js';
 
-const RUNS = 5;
 /** Many small files and some large ones, about 200 MB in 10,000 files on a Debian host. */
-const SOURCE = process.argv[2] ?? '/usr/share';
+const SOURCE = '/usr/share';
 const MOST_BYTES = 250e6;
+/** Each takes a second or two on both sides. */
+const MOST_ROUNDS = 5;
 
-const spawner = new ProcessSpawner(loadAddon());
-const unpack = createUnpack(spawner);
-const temp = mkdtempSync('/dev/shm/pvecri-bench-');
-try {
-  const tar = join(temp, 'layer.tar');
-  const list = sample(SOURCE);
-  execFileSync('tar', ['-C', '/', '--no-recursion', '-T', '-', '-cf', tar], { input: list });
-  execFileSync('sh', ['-c', `gzip -k ${tar}; zstd -q -k ${tar}`]);
-  const diffId = `sha256:${createHash('sha256').update(readFileSync(tar)).digest('hex')}`;
-  const megabytes = (path: string): string => (statSync(path).size / 1e6).toFixed(0);
-  console.log(
-    `${list.split('\n').length} entries, ${megabytes(tar)} MB, to tmpfs, fastest of ${RUNS}`,
-  );
-  for (const [suffix, flag] of [
-    ['', ''],
-    ['.gz', '-z'],
-    ['.zst', '--zstd'],
-  ] as const) {
-    const blob = `${tar}${suffix}`;
-    const ours: number[] = [];
-    const theirs: number[] = [];
-    for (let run = 0; run < RUNS; run += 1) {
-      ours.push(await time((target) => ourUnpack(blob, diffId, target)));
-      const flags = [
-        '-C',
-        'TARGET',
-        '--numeric-owner',
-        '-xf',
-        blob,
-        ...(flag === '' ? [] : [flag]),
-      ];
-      theirs.push(
-        await time((target) => {
-          execFileSync(
-            'tar',
-            flags.map((word) => (word === 'TARGET' ? target : word)),
+const KINDS = [
+  { name: 'unpack-tar', suffix: '', flags: [] },
+  { name: 'unpack-gzip', suffix: '.gz', flags: ['-z'] },
+  { name: 'unpack-zstd', suffix: '.zst', flags: ['--zstd'] },
+];
+
+export const unpacking: Part = {
+  names: KINDS.map(({ name }) => name),
+  about:
+    "one image layer of this host's /usr/share to a tmpfs, digest checked (peer: tar -x, which checks none)",
+  async measure({ rounds, signal, say }) {
+    const spawner = new ProcessSpawner(loadAddon());
+    const temp = mkdtempSync('/dev/shm/pvecri-bench-');
+    const bench = { unpack: createUnpack(spawner), target: join(temp, 'target') };
+    try {
+      const tar = join(temp, 'layer.tar');
+      const input = sample(SOURCE);
+      execFileSync('tar', ['-C', '/', '--no-recursion', '-T', '-', '-cf', tar], { input });
+      execFileSync('sh', ['-c', `gzip -k ${tar}; zstd -q -k ${tar}`]);
+      const diffId = `sha256:${createHash('sha256').update(readFileSync(tar)).digest('hex')}`;
+      say(`${input.split('\n').length} entries, ${(statSync(tar).size / 1e6).toFixed(0)} MB`);
+      const figures: Figure[] = [];
+      for (const { name, suffix, flags } of KINDS) {
+        const blob = `${tar}${suffix}`;
+        const ours: number[] = [];
+        const theirs: number[] = [];
+        for (let round = 0; round < Math.min(rounds, MOST_ROUNDS); round += 1) {
+          signal.throwIfAborted();
+          mkdirSync(bench.target);
+          await timed(ours, () => ourUnpack(bench, blob, diffId));
+          rmSync(bench.target, { recursive: true });
+          mkdirSync(bench.target);
+          await timed(theirs, () =>
+            execFileSync('tar', ['-C', bench.target, '--numeric-owner', '-xf', blob, ...flags]),
           );
-        }),
-      );
+          rmSync(bench.target, { recursive: true });
+        }
+        figures.push(figureOf(name, 'ms', [ours, theirs]));
+      }
+      return figures;
+    } finally {
+      rmSync(temp, { recursive: true });
+      spawner.close();
     }
-    const [a, b] = [Math.min(...ours), Math.min(...theirs)];
-    console.log(
-      `tar${suffix} (${megabytes(blob)} MB): ${a.toFixed(0)} ms, digest checked | tar -x ${b.toFixed(0)} ms, ratio ${(a / b).toFixed(2)}`,
-    );
-  }
-} finally {
-  rmSync(temp, { recursive: true });
-  spawner.close();
-}
+  },
+};
 
 /** Folders come before what is in them. */
 function sample(source: string): string {
@@ -88,17 +87,12 @@ function sample(source: string): string {
   return chosen.join('\n');
 }
 
-async function time(work: (target: string) => unknown): Promise<number> {
-  const target = join(temp, 'target');
-  mkdirSync(target);
-  const start = performance.now();
-  await work(target);
-  const elapsed = performance.now() - start;
-  rmSync(target, { recursive: true });
-  return elapsed;
+interface Bench {
+  unpack: ReturnType<typeof createUnpack>;
+  target: string;
 }
 
-async function ourUnpack(blob: string, diffId: string, target: string): Promise<void> {
+async function ourUnpack({ unpack, target }: Bench, blob: string, diffId: string): Promise<void> {
   const blobFd = openSync(blob, 'r');
   const targetFd = openSync(target, 'r');
   try {

@@ -1,0 +1,53 @@
+/** Whether the agent grows: memory and descriptors over many pods that come and go. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Part } from './figure.js';
+import { removePod, startPod, withSides } from './sides.js';
+
+const CYCLES = 200;
+/** The heap finds its size in the first ones. */
+const SETTLED = 80;
+const MEMORY_BOUND_MB = 10;
+
+export const soak: Part = {
+  names: ['soak-memory', 'soak-descriptors'],
+  about: `growth of the agent's resident memory and of its open descriptors over ${CYCLES} pods, the first ${SETTLED} not counted`,
+  onDemand: true,
+  measure: (context) =>
+    withSides(context, async ([ours]) => {
+      if (ours === undefined) throw new Error('the agent did not start');
+      const resident: number[] = [];
+      const cycle = async (n: number): Promise<void> => {
+        context.signal.throwIfAborted();
+        const { podSandboxId, containerId } = await startPod(ours, `pod-${n}`);
+        await ours.client.runtime.execSync({ containerId, cmd: ['/bin/true'], timeout: 10n });
+        await removePod(ours, podSandboxId);
+        resident.push(residentMegabytes(ours.pid));
+      };
+      for (let n = 0; n < SETTLED; n += 1) await cycle(n);
+      await sleep(1000);
+      const before = descriptors(ours.pid);
+      for (let n = SETTLED; n < CYCLES; n += 1) await cycle(n);
+      await sleep(1000);
+      // The lowest of many: right after a collection, whenever that was.
+      const third = Math.floor((CYCLES - SETTLED) / 3);
+      const early = Math.min(...resident.slice(SETTLED, SETTLED + third));
+      const late = Math.min(...resident.slice(-third));
+      context.say(
+        `resident ${early.toFixed(1)} MB, later ${late.toFixed(1)} MB; ${before} descriptors`,
+      );
+      return [
+        { name: 'soak-memory', unit: 'MB', ours: late - early, bound: MEMORY_BOUND_MB },
+        { name: 'soak-descriptors', unit: 'count', ours: descriptors(ours.pid) - before, bound: 0 },
+      ];
+    }),
+};
+
+function residentMegabytes(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
+}
+
+function descriptors(pid: number): number {
+  return readdirSync(`/proc/${pid}/fd`).length;
+}
