@@ -11,8 +11,9 @@
 
 namespace pvecri {
 
-inline int OpenAt2(int directory, const char* path, uint64_t flags, uint64_t resolve) {
-  open_how how = {.flags = flags | O_CLOEXEC, .mode = 0, .resolve = resolve};
+inline int OpenAt2(int directory, const char* path, uint64_t flags, uint64_t resolve,
+                   uint64_t mode = 0) {
+  open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
   return static_cast<int>(::syscall(SYS_openat2, directory, path, &how, sizeof(how)));
 }
 

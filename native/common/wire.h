@@ -29,6 +29,7 @@ enum class Tag : uint16_t {
   kKeepStdin = 13,
   kStdinOnce = 14,
   kPrivileged = 15,
+  kLogFolder = 17,
   kDevice = 16,
   // Inside kMount.
   kMountSource = 20,

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "common/syscalls.h"
+
 namespace pvecri {
 namespace {
 
@@ -32,10 +34,25 @@ iovec Part(const char* data, size_t size) { return {const_cast<char*>(data), siz
 
 }  // namespace
 
-UniqueFd LogFile::OpenAppending(const char* path) {
+UniqueFd LogFile::OpenAppending() const {
   // O_NONBLOCK: a FIFO without reader must not hold the shim (it gives ENXIO).
-  UniqueFd file(::open(
-      path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0640));
+  constexpr uint64_t kFlags = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK;
+  constexpr uint64_t kMode = 0640;
+  UniqueFd folder, file;
+  size_t above = strlen(folder_);
+  if (above == 0) {
+    file.reset(OpenAt2(AT_FDCWD, path_, kFlags, 0, kMode));
+  } else if (strncmp(path_, folder_, above) != 0) {
+    errno = EXDEV;
+  } else {
+    // Pods that may write to the host's log folders put links there, for the node to follow.
+    folder.reset(::open(folder_, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    const char* below = path_ + above + strspn(path_ + above, "/");
+    if (folder) {
+      file.reset(
+          OpenAt2(folder.get(), below, kFlags, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS, kMode));
+    }
+  }
   struct stat status;
   if (!file || ::fstat(file.get(), &status) != 0) return UniqueFd();
   if (S_ISREG(status.st_mode)) return file;
@@ -43,16 +60,17 @@ UniqueFd LogFile::OpenAppending(const char* path) {
   return UniqueFd();
 }
 
-bool LogFile::Open(const char* path) {
+bool LogFile::Open(const char* folder, const char* path) {
+  folder_ = folder;
   path_ = path;
   if (*path == 0) return true;
-  file_ = OpenAppending(path);
+  file_ = OpenAppending();
   return static_cast<bool>(file_);
 }
 
 bool LogFile::Reopen() {
   if (*path_ == 0) return true;
-  UniqueFd file = OpenAppending(path_);
+  UniqueFd file = OpenAppending();
   if (!file) return false;
   file_ = std::move(file);
   torn_ = false;

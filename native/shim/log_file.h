@@ -11,9 +11,9 @@ namespace pvecri {
 
 class LogFile {
  public:
-  // '' discards everything. The last component may not be a symlink, nor anything but a regular
-  // file. False with errno set.
-  bool Open(const char* path);
+  // An empty path discards everything. The last component may not be a symlink, nor anything but a
+  // regular file, and none below `folder` may be a symlink. False with errno set.
+  bool Open(const char* folder, const char* path);
   // Puts a newly opened file in the place of the old one, which stays in use when that fails.
   bool Reopen();
   // One burst; a file that can't take it loses it, so that the payload never waits for a disk.
@@ -21,8 +21,9 @@ class LogFile {
   uint64_t lost_bytes() const { return lost_bytes_; }
 
  private:
-  static UniqueFd OpenAppending(const char* path);
+  UniqueFd OpenAppending() const;
 
+  const char* folder_ = "";
   const char* path_ = "";
   UniqueFd file_;
   uint64_t lost_bytes_ = 0;

@@ -29,6 +29,9 @@ bool ReadSpec(int fd, ShimSpec* spec, Failure* failure) {
       case Tag::kLogPath:
         spec->log_path = field.text();
         break;
+      case Tag::kLogFolder:
+        spec->log_folder = field.text();
+        break;
       case Tag::kCgroupRoot:
         spec->cgroup_root = field.text();
         break;
@@ -57,7 +60,7 @@ bool ReadSpec(int fd, ShimSpec* spec, Failure* failure) {
     }
   }
   if (!reader.ok() || !spec->id || !spec->directory || !spec->run_directory || !spec->log_path ||
-      !spec->cgroup_root || !spec->cgroup_outer || !spec->cgroup_monitor) {
+      !spec->log_folder || !spec->cgroup_root || !spec->cgroup_outer || !spec->cgroup_monitor) {
     return failure->Set("spec", "field", EINVAL);
   }
   return true;

@@ -15,6 +15,7 @@ struct ShimSpec {
   const char* directory = nullptr;
   const char* run_directory = nullptr;
   const char* log_path = "";
+  const char* log_folder = "";
   const char* cgroup_root = nullptr;
   const char* cgroup_outer = nullptr;
   const char* cgroup_monitor = nullptr;

@@ -66,7 +66,7 @@ bool Supervisor::Prepare(Failure* failure) {
   if (::chdir(spec_.run_directory) != 0) return failure->Set("run directory", spec_.run_directory);
   directory_.reset(::open(spec_.directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory_) return failure->Set("directory", spec_.directory);
-  if (!log_.Open(spec_.log_path)) return failure->Set("log", spec_.log_path);
+  if (!log_.Open(spec_.log_folder, spec_.log_path)) return failure->Set("log", spec_.log_path);
   if (!PrepareCgroup(spec_, failure)) return false;
   epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
   sigset_t mask;

@@ -164,6 +164,8 @@ export interface ContainerSpec {
   stdinOnce: boolean;
   /** Absolute log file path, or '' for no log. */
   logPath: string;
+  /** A folder above it, below which no symlink is followed; '' follows all but the last. */
+  logFolder: string;
 }
 
 /** Folders in the cgroup v2 hierarchy, absolute from its root. */

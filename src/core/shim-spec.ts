@@ -25,6 +25,7 @@ export const TAG = {
   keepStdin: 13,
   stdinOnce: 14,
   privileged: 15,
+  logFolder: 17,
   device: 16,
   mountSource: 20,
   mountTarget: 21,
@@ -197,6 +198,7 @@ export function encodeShimSpec(spec: ContainerSpec, cgroupRoot: string): Buffer 
     .text(TAG.directory, spec.directory)
     .text(TAG.runDirectory, spec.runDirectory)
     .text(TAG.logPath, spec.logPath)
+    .text(TAG.logFolder, spec.logFolder)
     .text(TAG.cgroupRoot, cgroupRoot)
     .text(TAG.cgroupOuter, spec.cgroup.outer)
     .text(TAG.cgroupMonitor, spec.cgroup.monitor)

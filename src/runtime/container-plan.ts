@@ -205,6 +205,7 @@ function toSpec(
     stdin: record.stdin,
     stdinOnce: record.stdinOnce,
     logPath: record.logPath,
+    logFolder: record.logPath === '' ? '' : posix.resolve(logDirectory(sandbox)),
   };
 }
 

@@ -84,6 +84,7 @@ export class LxcFixture {
       stdin: false,
       stdinOnce: false,
       logPath: join(this.logs, `${id}.log`),
+      logFolder: '',
       ...overrides,
       process: {
         argv: ['/bin/sh', '-c', script],

@@ -38,6 +38,7 @@ const base: ContainerSpec = {
   stdin: false,
   stdinOnce: false,
   logPath: '',
+  logFolder: '',
 };
 
 function parse(text: string): Map<string, string> {
