@@ -173,9 +173,10 @@ describe('AppArmor', function () {
     assert.match(await exec(id, 'echo x > /secret'), /Permission denied/);
     assert.equal(await exec(id, 'echo x > /open && cat /open'), 'x\n');
     await remove(id);
-    // eslint-disable-next-line @typescript-eslint/no-deprecated -- older kubelets know nothing else
+    /* eslint-disable @typescript-eslint/no-deprecated -- older kubelets know nothing else */
     await remove(await expectLabel({ apparmorProfile: `localhost/${NAME}` }, `${NAME} (enforce)`));
     await remove(await expectLabel({ apparmorProfile: 'unconfined' }, 'unconfined'));
+    /* eslint-enable @typescript-eslint/no-deprecated */
   });
 
   it('leaves a privileged container alone unless a profile is named', async () => {
