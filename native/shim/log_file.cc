@@ -81,12 +81,30 @@ void LogFile::Write(const iovec* parts, int count) {
   if (!file_) return;
   size_t wanted = 0;
   for (int i = 0; i < count; ++i) wanted += parts[i].iov_len;
+  TellLoss();
+  ssize_t written = untold_bytes_ > 0 ? 0 : ::writev(file_.get(), parts, count);
+  if (written == static_cast<ssize_t>(wanted)) return;
+  // Nobody says why a write was cut short: it is the full disk.
+  if (untold_bytes_ == 0) loss_ = written < 0 ? errno : ENOSPC;
+  if (written > 0) torn_ = true;
+  size_t lost = wanted - (written > 0 ? static_cast<size_t>(written) : 0);
+  lost_bytes_ += lost;
+  untold_bytes_ += lost;
+}
+
+void LogFile::TellLoss() {
+  if (!file_ || untold_bytes_ == 0) return;
   // After a write that was cut short, the next one must begin on a line of its own.
   if (torn_ && ::write(file_.get(), "\n", 1) == 1) torn_ = false;
-  ssize_t written = torn_ ? 0 : ::writev(file_.get(), parts, count);
-  if (written == static_cast<ssize_t>(wanted)) return;
-  if (written > 0) torn_ = true;
-  lost_bytes_ += wanted - (written > 0 ? static_cast<size_t>(written) : 0);
+  if (torn_) return;
+  char line[256];
+  size_t length = MakeHeader("stderr", line, sizeof(line));
+  length += static_cast<size_t>(snprintf(
+      line + length, sizeof(line) - length, "pvecri: %llu bytes of output are missing here: %s\n",
+      static_cast<unsigned long long>(untold_bytes_), strerror(loss_)));
+  ssize_t written = ::write(file_.get(), line, length);
+  torn_ = written > 0 && written < static_cast<ssize_t>(length);
+  if (written == static_cast<ssize_t>(length)) untold_bytes_ = 0;
 }
 
 LogStream::Got LogStream::Read(int fd) {
@@ -140,7 +158,7 @@ void LogStream::Log() {
 }
 
 void LogStream::Finish() {
-  if (held_ == 0) return;
+  if (held_ == 0) return file_->TellLoss();
   char header[64];
   size_t length = MakeHeader(name_, header, sizeof(header));
   iovec parts[] = {Part(header, length), Part(buffer_, held_), Part("\n", 1)};

@@ -18,6 +18,8 @@ class LogFile {
   bool Reopen();
   // One burst; a file that can't take it loses it, so that the payload never waits for a disk.
   void Write(const iovec* parts, int count);
+  // Writes a line in the place of what was lost, as soon as there is room for one.
+  void TellLoss();
   uint64_t lost_bytes() const { return lost_bytes_; }
 
  private:
@@ -27,6 +29,9 @@ class LogFile {
   const char* path_ = "";
   UniqueFd file_;
   uint64_t lost_bytes_ = 0;
+  // Not told in the log itself yet, and why they were lost.
+  uint64_t untold_bytes_ = 0;
+  int loss_ = 0;
   bool torn_ = false;
 };
 

@@ -148,7 +148,7 @@ class Lane {
   /** The node as it was before the scenario, and the bystander as it has been all along. */
   async checkAndClear(): Promise<void> {
     const { runtime, image } = this.agent.client;
-    assert.doesNotMatch(this.agent.output, /"level":"(error|fatal)"/);
+    assert.doesNotMatch(this.agent.output, /Z (ERROR|FATAL) /);
     const { containers } = await runtime.listContainers({ filter: undefined });
     const { items } = await runtime.listPodSandbox({ filter: undefined });
     const pods = items.map((pod) => pod.id);
