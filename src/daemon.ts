@@ -16,7 +16,7 @@ import { createCriServer, type CriServer } from './cri/server.js';
 import { loadAddon } from './native/binding.js';
 import { createLogger, type AgentLogger } from './observe/log.js';
 import { Notifier } from './observe/notify.js';
-import { StatsCollector } from './runtime/container-stats.js';
+import { StatsCollector } from './runtime/stats.js';
 import type { RuntimeContext } from './runtime/context.js';
 import { recover } from './runtime/recovery.js';
 import { lockRoot } from './store/root-lock.js';

@@ -5,6 +5,7 @@
 #include "addon/cgroup_sweeper.h"
 #include "addon/descriptor_calls.h"
 #include "addon/exit_watcher.h"
+#include "addon/interface_calls.h"
 #include "addon/lock_file.h"
 #include "addon/lxc_calls.h"
 #include "addon/mount_calls.h"
@@ -20,6 +21,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   pvecri::ExportProcessCalls(env, exports);
   pvecri::ExportDescriptorCalls(env, exports);
   pvecri::ExportExitWatcher(env, exports);
+  pvecri::ExportInterfaceCalls(env, exports);
   pvecri::ExportLockFile(env, exports);
   pvecri::ExportMountCalls(env, exports);
   pvecri::ExportNamespaceCalls(env, exports);

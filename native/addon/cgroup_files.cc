@@ -2,12 +2,14 @@
 // a sixth of the time that open, read and close take.
 #include "addon/cgroup_files.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <initializer_list>
@@ -61,6 +63,56 @@ void Pick(std::string_view content, std::initializer_list<Line> wanted) {
   }
 }
 
+Pressures NoPressures() {
+  const Pressure none = {kUnknown, kUnknown, kUnknown, kUnknown};
+  return {none, none};
+}
+
+// `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, and the same of `full`.
+void PickPressures(std::string_view content, Pressures* pressures) {
+  while (!content.empty()) {
+    size_t end = content.find('\n');
+    std::string_view line = content.substr(0, end);
+    content.remove_prefix(end == std::string_view::npos ? content.size() : end + 1);
+    Pressure* pressure = nullptr;
+    if (line.starts_with("some ")) pressure = &pressures->some;
+    if (line.starts_with("full ")) pressure = &pressures->full;
+    if (!pressure) continue;
+    for (double* value :
+         {&pressure->avg10, &pressure->avg60, &pressure->avg300, &pressure->total_micros}) {
+      size_t equals = line.find('=');
+      if (equals == std::string_view::npos) break;
+      line.remove_prefix(equals + 1);
+      double number;
+      auto [rest, error] = std::from_chars(line.data(), line.data() + line.size(), number);
+      if (error == std::errc()) *value = number;
+    }
+  }
+}
+
+// Of the cgroup and all below it; what is removed meanwhile counts no more.
+double CountProcesses(int folder) {
+  double count = 0;
+  UniqueFd procs(openat(folder, "cgroup.procs", O_RDONLY | O_CLOEXEC));
+  char buffer[4096];
+  for (ssize_t size; procs && (size = read(procs.get(), buffer, sizeof(buffer))) > 0;) {
+    count += static_cast<double>(std::count(buffer, buffer + size, '\n'));
+  }
+  int listing = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR* entries = listing >= 0 ? fdopendir(listing) : nullptr;
+  if (!entries) {
+    if (listing >= 0) close(listing);
+    return count;
+  }
+  while (dirent* entry = readdir(entries)) {
+    if (entry->d_type != DT_DIR || entry->d_name[0] == '.') continue;
+    UniqueFd child(openat(folder, entry->d_name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (child) count += CountProcesses(child.get());
+  }
+  closedir(entries);
+  return count;
+}
+
 double NowMs() {
   timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
@@ -69,7 +121,8 @@ double NowMs() {
 
 }  // namespace
 
-int CgroupFiles::Open(const std::string& path) {
+int CgroupFiles::Open(const std::string& path, bool count_processes) {
+  count_processes_ = count_processes;
   folder_.reset(open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!folder_) return errno;
   struct statfs filesystem;
@@ -85,7 +138,9 @@ void CgroupFiles::OpenFiles() {
   for (const File& file :
        {File{"cpu.stat", &cpu_stat_}, File{"memory.current", &memory_current_},
         File{"memory.stat", &memory_stat_}, File{"memory.swap.current", &memory_swap_current_},
-        File{"memory.max", &memory_max_}, File{"pids.current", &pids_current_}}) {
+        File{"memory.max", &memory_max_}, File{"memory.swap.max", &memory_swap_max_},
+        File{"cpu.pressure", &cpu_pressure_}, File{"memory.pressure", &memory_pressure_},
+        File{"io.pressure", &io_pressure_}}) {
     // Absent where the controller is not enabled.
     file.fd->reset(openat(folder_.get(), file.name, O_RDONLY | O_CLOEXEC));
     // A lack of descriptors passes: what is missing now is opened at the next read.
@@ -95,8 +150,9 @@ void CgroupFiles::OpenFiles() {
 }
 
 void CgroupFiles::Close() {
-  for (UniqueFd* fd : {&folder_, &cpu_stat_, &memory_current_, &memory_stat_, &memory_swap_current_,
-                       &memory_max_, &pids_current_}) {
+  for (UniqueFd* fd :
+       {&folder_, &cpu_stat_, &memory_current_, &memory_stat_, &memory_swap_current_, &memory_max_,
+        &memory_swap_max_, &cpu_pressure_, &memory_pressure_, &io_pressure_}) {
     fd->reset();
   }
 }
@@ -106,8 +162,8 @@ bool CgroupFiles::Read(CgroupFigures* figures) {
   if (!opened_) OpenFiles();
   char buffer[kBufferSize];
   std::string_view content;
-  *figures = {NowMs(),  kUnknown, kUnknown, kUnknown, kUnknown,
-              kUnknown, kUnknown, kUnknown, kUnknown, kUnknown};
+  *figures = {NowMs(),  kUnknown, kUnknown, kUnknown, kUnknown,      kUnknown,      kUnknown,
+              kUnknown, kUnknown, kUnknown, kUnknown, NoPressures(), NoPressures(), NoPressures()};
   // Every cgroup v2 folder below the root has cpu.stat, with any controllers: it tells of a
   // removal.
   bool there = ReadAll(cpu_stat_, buffer, &content) && !content.empty();
@@ -121,13 +177,24 @@ bool CgroupFiles::Read(CgroupFigures* figures) {
     const UniqueFd& fd;
     double* value;
   };
-  for (const Single& single :
-       {Single{memory_current_, &figures->memory_bytes},
-        Single{memory_swap_current_, &figures->swap_bytes},
-        Single{memory_max_, &figures->memory_limit_bytes}, Single{pids_current_, &figures->pids}}) {
+  for (const Single& single : {Single{memory_current_, &figures->memory_bytes},
+                               Single{memory_swap_current_, &figures->swap_bytes},
+                               Single{memory_max_, &figures->memory_limit_bytes},
+                               Single{memory_swap_max_, &figures->swap_limit_bytes}}) {
     there = there && ReadAll(single.fd, buffer, &content);
     *single.value = Number(content);
   }
+  struct Waiting {
+    const UniqueFd& fd;
+    Pressures* pressures;
+  };
+  for (const Waiting& waiting :
+       {Waiting{cpu_pressure_, &figures->cpu}, Waiting{memory_pressure_, &figures->memory},
+        Waiting{io_pressure_, &figures->io}}) {
+    there = there && ReadAll(waiting.fd, buffer, &content);
+    PickPressures(content, waiting.pressures);
+  }
+  if (there && count_processes_) figures->processes = CountProcesses(folder_.get());
   if (!there) Close();
   return there;
 }

@@ -7,8 +7,22 @@
 
 namespace pvecri {
 
-// NaN for what the kernel does not tell here, and for a memory limit of "max". The members stand in
-// the order of SWEEP_FIELDS (src/native/binding.ts), after its token.
+// One line of a pressure file (Documentation/accounting/psi.rst): percents, and microseconds in
+// all.
+struct Pressure {
+  double avg10;
+  double avg60;
+  double avg300;
+  double total_micros;
+};
+
+struct Pressures {
+  Pressure some;
+  Pressure full;
+};
+
+// NaN for what the kernel does not tell here, and for a limit of "max". The members stand in the
+// order of SWEEP_FIELDS (src/native/binding.ts), after its token.
 struct CgroupFigures {
   double timestamp_ms;
   double cpu_usage_micros;
@@ -19,13 +33,18 @@ struct CgroupFigures {
   double major_page_faults;
   double swap_bytes;
   double memory_limit_bytes;
-  double pids;
+  double swap_limit_bytes;
+  double processes;
+  Pressures cpu;
+  Pressures memory;
+  Pressures io;
 };
 
 class CgroupFiles {
  public:
-  // Returns 0 or an errno: EINVAL for a folder outside cgroup v2.
-  int Open(const std::string& path);
+  // Returns 0 or an errno: EINVAL for a folder outside cgroup v2. Counting the processes of all
+  // that is below takes a walk, so only who asks for it pays.
+  int Open(const std::string& path, bool count_processes);
   // False once the cgroup is removed; its descriptors are closed then.
   bool Read(CgroupFigures* figures);
 
@@ -35,12 +54,16 @@ class CgroupFiles {
 
   UniqueFd folder_;
   bool opened_ = false;
+  bool count_processes_ = false;
   UniqueFd cpu_stat_;
   UniqueFd memory_current_;
   UniqueFd memory_stat_;
   UniqueFd memory_swap_current_;
   UniqueFd memory_max_;
-  UniqueFd pids_current_;
+  UniqueFd memory_swap_max_;
+  UniqueFd cpu_pressure_;
+  UniqueFd memory_pressure_;
+  UniqueFd io_pressure_;
 };
 
 }  // namespace pvecri

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <memory>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -21,10 +22,10 @@ struct Row {
   double token;
   CgroupFigures figures;
 };
-static_assert(sizeof(Row) == 11 * sizeof(double), "SWEEP_FIELDS in src/native/binding.ts has 11");
+static_assert(sizeof(Row) == 36 * sizeof(double), "SWEEP_FIELDS in src/native/binding.ts has 36");
 
-// What one sweep reads: the watched cgroups at its start. At most one sweep of a sweeper runs at a
-// time, and nothing else touches the files.
+// What one sweep reads: those asked for of the watched cgroups at its start. At most one sweep of a
+// sweeper runs at a time, and nothing else touches the files.
 struct Sweep {
   std::vector<std::pair<int64_t, std::shared_ptr<CgroupFiles>>> cgroups;
   std::vector<Row> rows;
@@ -56,10 +57,11 @@ class CgroupSweeper : public Napi::ObjectWrap<CgroupSweeper> {
     Napi::Env env = info.Env();
     int64_t token = ToInteger(info[0], "token", 0, kMaxSafeInteger);
     std::string path = ToPath(info[1], "path");
+    bool count_processes = ToBoolean(info[2], "countProcesses");
     RequireOpen(env);
     if (cgroups_.contains(token)) throw Napi::TypeError::New(env, "token is in use");
     auto files = std::make_shared<CgroupFiles>();
-    if (int error = files->Open(path)) throw SystemError(env, error, "open", path);
+    if (int error = files->Open(path, count_processes)) throw SystemError(env, error, "open", path);
     cgroups_.emplace(token, std::move(files));
   }
 
@@ -68,7 +70,9 @@ class CgroupSweeper : public Napi::ObjectWrap<CgroupSweeper> {
   }
 
   Napi::Value SweepCall(const Napi::CallbackInfo& info) {
+    std::vector<int64_t> tokens = ToTokens(info[0]);
     RequireOpen(info.Env());
+    wanted_.insert(tokens.begin(), tokens.end());
     auto deferred = Napi::Promise::Deferred::New(info.Env());
     waiting_.push_back(deferred);
     if (!running_) Start(info.Env());
@@ -80,15 +84,36 @@ class CgroupSweeper : public Napi::ObjectWrap<CgroupSweeper> {
     cgroups_.clear();
   }
 
+  static std::vector<int64_t> ToTokens(const Napi::Value& value) {
+    if (!value.IsTypedArray() ||
+        value.As<Napi::TypedArray>().TypedArrayType() != napi_float64_array) {
+      throw Napi::TypeError::New(value.Env(), "tokens must be a Float64Array");
+    }
+    Napi::Float64Array numbers = value.As<Napi::Float64Array>();
+    std::vector<int64_t> tokens;
+    for (size_t i = 0; i < numbers.ElementLength(); ++i) {
+      double number = numbers[i];
+      if (!(number >= 0 && number <= static_cast<double>(kMaxSafeInteger))) {
+        throw Napi::TypeError::New(value.Env(), "tokens[] must be a token");
+      }
+      tokens.push_back(static_cast<int64_t>(number));
+    }
+    return tokens;
+  }
+
   void RequireOpen(Napi::Env env) const {
     if (closed_) throw Napi::TypeError::New(env, "the cgroup sweeper is closed");
   }
 
-  // Answers everybody who waits now. Who asks while it runs gets the next sweep: what they watched
-  // in between must be in it.
+  // Answers everybody who waits now, with what any of them wants. Who asks while it runs gets the
+  // next sweep: what they watched in between must be in it.
   void Start(Napi::Env env) {
     auto sweep = std::make_shared<Sweep>();
-    sweep->cgroups.assign(cgroups_.begin(), cgroups_.end());
+    for (int64_t token : wanted_) {
+      auto found = cgroups_.find(token);
+      if (found != cgroups_.end()) sweep->cgroups.emplace_back(*found);
+    }
+    wanted_.clear();
     auto waiting = std::make_shared<std::vector<Napi::Promise::Deferred>>(std::move(waiting_));
     waiting_.clear();
     running_ = true;
@@ -122,6 +147,7 @@ class CgroupSweeper : public Napi::ObjectWrap<CgroupSweeper> {
 
   std::unordered_map<int64_t, std::shared_ptr<CgroupFiles>> cgroups_;
   std::vector<Napi::Promise::Deferred> waiting_;
+  std::unordered_set<int64_t> wanted_;  // by those who wait
   bool running_ = false;
   bool closed_ = false;
 };

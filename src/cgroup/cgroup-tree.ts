@@ -153,13 +153,13 @@ export class Cgroup2Tree implements CgroupTree {
     }
   }
 
-  watch(name: string, path: string): void {
+  watch(name: string, path: string, options = { countProcesses: false }): void {
     const folder = this.#folderBelowRoot(path);
     this.unwatch(name);
     const token = this.#nextToken;
     this.#nextToken += 1;
     try {
-      this.#sweeper.add(token, folder);
+      this.#sweeper.add(token, folder, options.countProcesses);
     } catch (error) {
       // Removed already: it has no figures any more.
       if (hasCode(error, 'ENOENT')) return;
@@ -177,8 +177,14 @@ export class Cgroup2Tree implements CgroupTree {
     this.#sweeper.remove(token);
   }
 
-  async stats(): Promise<ReadonlyMap<string, CgroupStats>> {
-    return readSweep(await this.#sweeper.sweep(), (token) => this.#names.get(token));
+  async stats(names: Iterable<string>): Promise<ReadonlyMap<string, CgroupStats>> {
+    const tokens: number[] = [];
+    for (const name of names) {
+      const token = this.#tokens.get(name);
+      if (token !== undefined) tokens.push(token);
+    }
+    const rows = await this.#sweeper.sweep(Float64Array.from(tokens));
+    return readSweep(rows, (token) => this.#names.get(token));
   }
 
   /** Idempotent. Closes what `stats` reads from. */

@@ -77,6 +77,8 @@ export interface NamespaceStore {
   isPinned(id: SandboxId, kinds: readonly ('net' | 'ipc' | 'uts' | 'pid')[]): Promise<boolean>;
   /** Idempotent. */
   unpin(id: SandboxId): Promise<void>;
+  /** The interfaces of these pods but loopback; a pod without a namespace of its own has no entry. */
+  interfaces(ids: readonly SandboxId[]): Promise<ReadonlyMap<SandboxId, InterfaceReading>>;
   /** Sandboxes that have a folder, for cleaning up after a crash. */
   list(): Promise<SandboxId[]>;
 }
@@ -88,6 +90,20 @@ export interface PodInit {
   isAlive(cgroup: string): Promise<boolean>;
   /** Resolves when it has ended; at once when it is not there. Also in a later life of the agent. */
   ended(cgroup: string): Promise<void>;
+}
+
+export interface InterfaceReading {
+  timestamp: bigint;
+  interfaces: InterfaceUsage[];
+}
+
+/** Counters since the interface was made, as the pod sees them. */
+export interface InterfaceUsage {
+  name: string;
+  rxBytes: number;
+  rxErrors: number;
+  txBytes: number;
+  txErrors: number;
 }
 
 export interface NamespaceRequest {
@@ -305,11 +321,11 @@ export interface CgroupTree {
   expectMoves(): Promise<void>;
   /** Folders directly below, [] when it is not there. */
   children(path: string): Promise<string[]>;
-  /** Starts to include a cgroup in `stats`, under a name. */
-  watch(name: string, path: string): void;
+  /** Makes a cgroup known to `stats` under a name. Counting the processes below costs a walk. */
+  watch(name: string, path: string, options?: { countProcesses: boolean }): void;
   unwatch(name: string): void;
-  /** One sweep over every watched cgroup; absent figures are undefined. */
-  stats(): Promise<ReadonlyMap<string, CgroupStats>>;
+  /** The figures of these; what is not watched or removed is left out, maybe others are there. */
+  stats(names: Iterable<string>): Promise<ReadonlyMap<string, CgroupStats>>;
 }
 
 export interface CgroupChange extends CgroupWrite {
@@ -329,5 +345,25 @@ export interface CgroupStats {
   swapBytes?: number;
   /** undefined for no limit. */
   memoryLimitBytes?: number;
-  pids?: number;
+  swapLimitBytes?: number;
+  /** Of the cgroup and all below it, where they are counted. */
+  processes?: number;
+  cpuPressure?: Pressures;
+  memoryPressure?: Pressures;
+  ioPressure?: Pressures;
+}
+
+/** Time in which some, or all, processes waited for a resource (Documentation/accounting/psi.rst). */
+export interface Pressures {
+  some: Pressure;
+  full: Pressure;
+}
+
+export interface Pressure {
+  /** Percent of the last 10 s, minute and 5 minutes. */
+  avg10: number;
+  avg60: number;
+  avg300: number;
+  /** Microseconds in all. */
+  total: number;
 }

@@ -1,8 +1,6 @@
-/** Containers from the runtime's own types to CRI's list items, status and statistics. */
+/** Containers from the runtime's own types to CRI's list items and status. */
 import { capabilityName } from '../core/capabilities.js';
 import type { ContainerRecord, ExitRecord, MountStatus } from '../core/model.js';
-import type { CgroupStats } from '../core/ports.js';
-import type { ContainerUsage } from '../runtime/container-stats.js';
 import type { Container } from '../runtime/objects.js';
 import { fromSignal } from './convert-container.js';
 import { fromResources } from './convert-resources.js';
@@ -14,8 +12,6 @@ import {
 } from './gen/container.js';
 import type { ImageSpec } from './gen/image.js';
 import { MountPropagation, type Mount } from './gen/mount.js';
-import type { ContainerStats } from './gen/stats.js';
-import type { MemoryUsage } from './gen/usage.js';
 
 const STATES = {
   created: ContainerState.CONTAINER_CREATED,
@@ -105,68 +101,6 @@ export function containerInfo(container: Container): string {
     tty: record.tty,
     stdin: record.stdin,
   });
-}
-
-export function toContainerStats(usage: ContainerUsage): ContainerStats {
-  const { container, cgroup, nanoCores, writableLayer } = usage;
-  const { record } = container;
-  const timestamp = cgroup?.timestamp ?? 0n;
-  return {
-    attributes: {
-      id: record.id,
-      metadata: record.metadata,
-      labels: toMap(record.labels),
-      annotations: toMap(record.annotations),
-    },
-    cpu: cgroup && {
-      timestamp,
-      usageCoreNanoSeconds: value(scale(cgroup.cpuUsageMicros, 1000)),
-      usageNanoCores: value(nanoCores),
-      psi: undefined,
-    },
-    memory: cgroup && toMemory(cgroup),
-    writableLayer: {
-      timestamp: writableLayer.timestamp,
-      fsId: { mountpoint: usage.mountpoint },
-      usedBytes: value(writableLayer.usedBytes),
-      inodesUsed: value(writableLayer.inodesUsed),
-    },
-    swap:
-      cgroup?.swapBytes === undefined
-        ? undefined
-        : { timestamp, swapAvailableBytes: undefined, swapUsageBytes: value(cgroup.swapBytes) },
-    io: undefined,
-  };
-}
-
-/** Figures are absent, not zero, where the memory controller is not on the v2 hierarchy. */
-function toMemory(cgroup: CgroupStats): MemoryUsage {
-  const { memoryBytes, memoryLimitBytes, inactiveFileBytes = 0 } = cgroup;
-  // The kubelet's own definition: what the kernel cannot drop at once.
-  const workingSet =
-    memoryBytes === undefined ? undefined : Math.max(0, memoryBytes - inactiveFileBytes);
-  const available =
-    workingSet === undefined || memoryLimitBytes === undefined
-      ? undefined
-      : Math.max(0, memoryLimitBytes - workingSet);
-  return {
-    timestamp: cgroup.timestamp,
-    workingSetBytes: value(workingSet),
-    availableBytes: value(available),
-    usageBytes: value(memoryBytes),
-    rssBytes: value(cgroup.anonBytes),
-    pageFaults: value(cgroup.pageFaults),
-    majorPageFaults: value(cgroup.majorPageFaults),
-    psi: undefined,
-  };
-}
-
-function value(figure: number | undefined): { value: bigint } | undefined {
-  return figure === undefined ? undefined : { value: BigInt(Math.round(figure)) };
-}
-
-function scale(figure: number | undefined, factor: number): number | undefined {
-  return figure === undefined ? undefined : figure * factor;
 }
 
 function imageSpec({ image, userSpecifiedImage }: ContainerRecord): ImageSpec {

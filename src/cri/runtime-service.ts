@@ -6,7 +6,7 @@ import { NO_LIMITS } from '../core/resource-change.js';
 import { createContainer } from '../runtime/container-create.js';
 import { removeContainer } from '../runtime/container-remove.js';
 import { startContainer } from '../runtime/container-start.js';
-import type { StatsCollector } from '../runtime/container-stats.js';
+import type { StatsCollector } from '../runtime/stats.js';
 import { reopenContainerLog } from '../runtime/container-reopen-log.js';
 import { stopContainer } from '../runtime/container-stop.js';
 import type { RuntimeContext } from '../runtime/context.js';
@@ -56,13 +56,14 @@ export interface RuntimeServiceFacts {
   stats: StatsCollector;
 }
 
-/** List answers leave the service as bytes: see encoded-list.ts. */
+/** List answers leave the service as bytes: see encoded-list.ts and encoded-stats.ts. */
 const asBytes = { responseSerialize: (bytes: Buffer): Buffer => bytes };
 
 export const runtimeServiceDefinition = {
   ...RuntimeServiceService,
   listPodSandbox: { ...RuntimeServiceService.listPodSandbox, ...asBytes },
   listContainers: { ...RuntimeServiceService.listContainers, ...asBytes },
+  listContainerStats: { ...RuntimeServiceService.listContainerStats, ...asBytes },
 };
 
 export function runtimeService(

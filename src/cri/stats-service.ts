@@ -1,11 +1,12 @@
 /** The RPCs that tell what containers and pods use. */
 import type { UntypedServiceImplementation } from '@grpc/grpc-js';
 import { RuntimeError } from '../core/errors.js';
-import type { StatsCollector } from '../runtime/container-stats.js';
 import type { RuntimeContext } from '../runtime/context.js';
-import { toContainerStats } from './convert-container-status.js';
+import type { StatsCollector } from '../runtime/stats.js';
+import { toContainerStats, toSandboxStats } from './convert-stats.js';
+import { EncodedStats } from './encoded-stats.js';
 import type * as stats from './gen/stats.js';
-import { matchesContainer, matching } from './object-filter.js';
+import { matchesContainer, matchesSandbox, matching } from './object-filter.js';
 import { unary, type Gate, type Handler } from './unary.js';
 
 export function statsRpcs(
@@ -14,10 +15,11 @@ export function statsRpcs(
   collector: StatsCollector,
 ): UntypedServiceImplementation {
   const rpc = <Req, Res>(name: string, handler: Handler<Req, Res>) => unary(gate, name, handler);
+  const encoded = new EncodedStats();
   return {
     containerStats: rpc('ContainerStats', async (request: stats.ContainerStatsRequest) => {
       const found = context.objects.container(request.containerId);
-      const [usage] = await collector.collect([found]);
+      const [usage] = await collector.containers([found]);
       if (!usage) {
         throw new RuntimeError(
           'failed-precondition',
@@ -33,7 +35,28 @@ export function statsRpcs(
           context.objects.containers(),
           (each) => !filter || matchesContainer(each, filter),
         );
-        return { stats: (await collector.collect([...wanted])).map(toContainerStats) };
+        return encoded.response(await collector.containers([...wanted]));
+      },
+    ),
+    podSandboxStats: rpc('PodSandboxStats', async (request: stats.PodSandboxStatsRequest) => {
+      const found = context.objects.sandbox(request.podSandboxId);
+      const [usage] = await collector.sandboxes([found]);
+      if (!usage) {
+        throw new RuntimeError(
+          'failed-precondition',
+          `pod sandbox ${found.id} is not ready: only one that is has statistics`,
+        );
+      }
+      return { stats: toSandboxStats(usage) };
+    }),
+    listPodSandboxStats: rpc(
+      'ListPodSandboxStats',
+      async ({ filter }: stats.ListPodSandboxStatsRequest) => {
+        const wanted = matching(
+          context.objects.sandboxes(),
+          (each) => each.ready && (!filter || matchesSandbox(each, filter)),
+        );
+        return { stats: (await collector.sandboxes([...wanted])).map(toSandboxStats) };
       },
     ),
   };

@@ -36,6 +36,13 @@ export interface NativeAddon {
   mountSharedMemory(path: string, sizeBytes: number): void;
   /** True when the path itself is where something is mounted. False when it does not exist. */
   isMountPoint(path: string): boolean;
+  /**
+   * The interfaces of each network namespace but loopback, read on a worker thread by rtnetlink; null
+   * for one that cannot be entered any more.
+   */
+  interfaceCounters(
+    paths: string[],
+  ): Promise<({ timestampMs: number; interfaces: InterfaceCounters[] } | null)[]>;
   /** umount2(MNT_DETACH | UMOUNT_NOFOLLOW). False when nothing was mounted there. */
   unmount(path: string): boolean;
   /** A detached overlay mount; `lower` is top layer first. */
@@ -98,14 +105,17 @@ export interface ExitWatcher {
 }
 
 export interface CgroupSweeper {
-  /** `path` is an absolute folder in the cgroup v2 mount. Descriptors are opened once and kept. */
-  add(token: number, path: string): void;
+  /**
+   * `path` is an absolute folder in the cgroup v2 mount. Descriptors are opened once and kept. Counting
+   * processes walks through all that is below.
+   */
+  add(token: number, path: string, countProcesses: boolean): void;
   remove(token: number): void;
   /**
-   * Reads every cgroup on a worker thread. Rows of SWEEP_FIELDS doubles: token, milliseconds since the
+   * Reads these cgroups on a worker thread, and perhaps others that somebody asks for now. Rows of SWEEP_FIELDS doubles: token, milliseconds since the
    * epoch, then the figures; NaN for what the kernel does not tell here. A removed cgroup has no row.
    */
-  sweep(): Promise<Float64Array>;
+  sweep(tokens: Float64Array): Promise<Float64Array>;
   close(): void;
 }
 
@@ -121,8 +131,35 @@ export const SWEEP_FIELDS = [
   'majorPageFaults',
   'swapBytes',
   'memoryLimitBytes',
-  'pids',
+  'swapLimitBytes',
+  'processes',
+  // Pressure stall information: percents of time, and microseconds in all.
+  ...pressureFields('cpu'),
+  ...pressureFields('memory'),
+  ...pressureFields('io'),
 ] as const;
+
+function pressureFields<R extends string>(resource: R) {
+  return [
+    `${resource}.some.avg10`,
+    `${resource}.some.avg60`,
+    `${resource}.some.avg300`,
+    `${resource}.some.total`,
+    `${resource}.full.avg10`,
+    `${resource}.full.avg60`,
+    `${resource}.full.avg300`,
+    `${resource}.full.total`,
+  ] as const;
+}
+
+/** Since the interface was made, as its namespace sees it. */
+export interface InterfaceCounters {
+  name: string;
+  rxBytes: number;
+  rxErrors: number;
+  txBytes: number;
+  txErrors: number;
+}
 
 export interface PinOptions {
   net?: string;

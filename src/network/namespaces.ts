@@ -3,7 +3,7 @@ import { access, mkdir, readdir, rmdir, unlink, writeFile } from 'node:fs/promis
 import { join } from 'node:path';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import { parseSandboxId, type SandboxId } from '../core/ids.js';
-import type { NamespaceRequest, NamespaceStore } from '../core/ports.js';
+import type { InterfaceReading, NamespaceRequest, NamespaceStore } from '../core/ports.js';
 import type { NativeAddon, PinOptions } from '../native/binding.js';
 
 type Kind = 'net' | 'ipc' | 'uts' | 'pid';
@@ -76,6 +76,18 @@ export class PinnedNamespaces implements NamespaceStore {
         throw wrap(error, `cannot remove folder of sandbox ${id}`);
       }
     }
+  }
+
+  async interfaces(ids: readonly SandboxId[]): Promise<Map<SandboxId, InterfaceReading>> {
+    const found = new Map<SandboxId, InterfaceReading>();
+    const readings = await this.#addon.interfaceCounters(ids.map((id) => this.path(id, 'net')));
+    for (const [index, id] of ids.entries()) {
+      const reading = readings[index];
+      if (!reading) continue;
+      const timestamp = BigInt(Math.round(reading.timestampMs * 1e3)) * 1000n;
+      found.set(id, { timestamp, interfaces: reading.interfaces });
+    }
+    return found;
   }
 
   async list(): Promise<SandboxId[]> {

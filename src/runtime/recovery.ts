@@ -18,7 +18,7 @@ import type { RuntimeContext } from './context.js';
 import { Container, Sandbox } from './objects.js';
 import { pinnedKinds, podInitCgroup } from './sandbox-plan.js';
 import { finishSandboxUpdate } from './sandbox-update.js';
-import { watchPodInit } from './sandbox-watch.js';
+import { watchSandbox } from './sandbox-watch.js';
 
 export async function recover(context: RuntimeContext): Promise<void> {
   const { sandboxes, containers, unreadable } = await context.store.load();
@@ -54,7 +54,7 @@ async function recoverSandbox(context: RuntimeContext, record: SandboxRecord): P
   }
   const sandbox = new Sandbox(record, await isReady(context, record));
   context.objects.addSandbox(sandbox);
-  watchPodInit(context, sandbox);
+  watchSandbox(context, sandbox);
   await attempt(context, `finish the resize of pod sandbox ${id}`, () =>
     finishSandboxUpdate(context, sandbox),
   );

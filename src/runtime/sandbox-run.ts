@@ -13,7 +13,7 @@ import { reportUndo } from './context.js';
 import { Sandbox } from './objects.js';
 import { pinnedKinds, podInitCgroup, validateSandbox } from './sandbox-plan.js';
 import { podSettings } from './sandbox-update.js';
-import { watchPodInit } from './sandbox-watch.js';
+import { watchSandbox } from './sandbox-watch.js';
 import { step } from './step.js';
 
 export async function runSandbox(
@@ -59,7 +59,7 @@ async function makeSandbox(
     await context.store.saveSandbox(ready);
     const sandbox = new Sandbox(ready, true);
     context.objects.addSandbox(sandbox);
-    watchPodInit(context, sandbox);
+    watchSandbox(context, sandbox);
     return id;
   };
   return context.locks.run(id, () => withUndo(work, reportUndo(context, id)));

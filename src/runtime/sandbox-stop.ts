@@ -25,6 +25,7 @@ async function giveBack(context: RuntimeContext, sandbox: Sandbox): Promise<void
   if (sandbox.record.phase === 'stopped') return;
   // From here the pod is no longer ready, whatever happens to the rest.
   sandbox.update({ ready: false });
+  context.cgroups.unwatch(id);
   if (sandbox.record.phase !== 'stopping') {
     const stopping = { ...sandbox.record, phase: 'stopping' as const };
     await context.store.saveSandbox(stopping);

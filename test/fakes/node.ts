@@ -13,9 +13,11 @@ import type {
 } from '../../src/core/model.js';
 import type {
   AttachRequest,
+  CgroupStats,
   EngineState,
   ExecResult,
   ExecStreamRequest,
+  InterfaceReading,
 } from '../../src/core/ports.js';
 import type { RuntimeContext } from '../../src/runtime/context.js';
 import { Objects } from '../../src/runtime/objects.js';
@@ -44,6 +46,8 @@ export class FakeNode {
   readonly shims = new Map<string, FakeShim>();
   readonly podInits = new Map<string, { ended: Promise<void>; end: () => void }>();
   readonly images = new Map<string, ImageRecord>();
+  readonly stats = new Map<string, CgroupStats>();
+  readonly interfaces = new Map<string, InterfaceReading>();
   readonly settings = new Map<string, string>();
   readonly files = new Map<string, string>();
   /** Of the host, as an administrator puts them there. */
@@ -270,6 +274,15 @@ export class FakeNode {
           call('namespaces.unpin', () => {
             this.pinned.delete(id);
           }),
+        interfaces: (ids) =>
+          Promise.resolve(
+            new Map(
+              ids.flatMap((id) => {
+                const reading = this.interfaces.get(id);
+                return reading ? [[id, reading] as const] : [];
+              }),
+            ),
+          ),
         list: () => Promise.resolve([...this.pinned.keys()] as SandboxId[]),
       },
       podInit: {
@@ -430,7 +443,7 @@ export class FakeNode {
           ),
         watch: () => undefined,
         unwatch: () => undefined,
-        stats: () => Promise.resolve(new Map()),
+        stats: () => Promise.resolve(this.stats),
       },
     };
   }

@@ -2,6 +2,7 @@
 import { statfs } from 'node:fs/promises';
 import { hasCode, RuntimeError, wrap } from '../../core/errors.js';
 import type { SandboxId } from '../../core/ids.js';
+import { POD_INTERFACE } from '../../core/pod-interface.js';
 import type { NetworkRequest, OwnedFd, PodNetwork } from '../../core/ports.js';
 import { hasControlCharacter } from '../../util/control-characters.js';
 import { KeyedMutex } from '../../util/keyed-mutex.js';
@@ -29,8 +30,6 @@ export interface CniFolders {
   binDirs: readonly string[];
 }
 
-// The interface that the kubelet and network policies expect in a pod.
-const IF_NAME = 'eth0';
 const NSFS_MAGIC = 0x6e736673;
 
 export class CniNetwork implements PodNetwork {
@@ -80,7 +79,7 @@ export class CniNetwork implements PodNetwork {
         version: 1,
         id: request.id,
         netnsPath: request.netnsPath,
-        ifName: IF_NAME,
+        ifName: POD_INTERFACE,
         args: cniArgs(request),
         runtimeConfig: runtimeConfigOf(request),
         network,
@@ -166,7 +165,7 @@ export class CniNetwork implements PodNetwork {
       version: 1,
       id,
       netnsPath: '',
-      ifName: IF_NAME,
+      ifName: POD_INTERFACE,
       args: 'IgnoreUnknown=1',
       runtimeConfig: {},
       network,
@@ -251,14 +250,14 @@ function requireNetwork(found: FoundNetwork, confDir: string): NetworkConfig {
 function readAddresses(network: NetworkConfig, result: CniResult | null): string[] {
   let ips: string[];
   try {
-    ips = addressesOf(result ?? {}, IF_NAME);
+    ips = addressesOf(result ?? {}, POD_INTERFACE);
   } catch (error) {
     throw wrap(error, `network ${network.name}: the result of ADD is malformed`);
   }
   if (ips.length > 0) return ips;
   throw new RuntimeError(
     'internal',
-    `network ${network.name}: the result of ADD has no address for ${IF_NAME}`,
+    `network ${network.name}: the result of ADD has no address for ${POD_INTERFACE}`,
   );
 }
 

@@ -401,7 +401,6 @@ describe('a pod through CRI', function () {
       }),
       runtime.attach({ containerId: 'x', stdin: false, tty: false, stdout: true, stderr: false }),
       runtime.portForward({ podSandboxId: 'x', port: [1] }),
-      runtime.listPodSandboxStats({ filter: undefined }),
       runtime.listMetricDescriptors({}),
       runtime.checkpointContainer({ containerId: 'x', location: '', timeout: 0n }),
     ]) {

@@ -202,7 +202,7 @@ describe('Cgroup2Tree', () => {
       const child = startIn(`${top}/a`, 'i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done');
       await child.exited;
       const before = BigInt(Date.now() - 1000) * 1_000_000n;
-      const stats = await tree.stats();
+      const stats = await tree.stats(['web', 'db']);
       assert.deepEqual([...stats.keys()].sort(), ['db', 'web']);
       const web = stats.get('web')!;
       assert.ok(web.timestamp > before && web.timestamp < before + 60_000_000_000n);
@@ -210,8 +210,33 @@ describe('Cgroup2Tree', () => {
       assert.equal(stats.get('db')!.cpuUsageMicros, 0);
       // What has no controller has no figure; what has one has it.
       assert.equal(web.memoryBytes !== undefined, tree.controllers.has('memory'));
-      assert.equal(web.pids !== undefined, tree.controllers.has('pids'));
       assert.equal('memoryLimitBytes' in web, false);
+      assert.equal('processes' in web, false, 'nobody asked for them');
+      assert.equal(web.cpuPressure !== undefined, existsSync(join(folder(top), 'cpu.pressure')));
+      const { some, full } = web.cpuPressure ?? {};
+      if (some && full) {
+        for (const line of [some, full]) {
+          for (const average of [line.avg10, line.avg60, line.avg300]) {
+            assert.ok(average >= 0 && average <= 100, String(average));
+          }
+        }
+        assert.ok(Number.isSafeInteger(some.total) && full.total <= some.total);
+      }
+      assert.deepEqual([...(await tree.stats(['db', 'none'])).keys()], ['db']);
+    });
+
+    it('counts the processes of all that is below, where it is asked to', async () => {
+      await tree.make(`${top}/pod/a/lxc`);
+      await tree.make(`${top}/pod/b`);
+      tree.watch('pod', `${top}/pod`, { countProcesses: true });
+      const count = async () => (await tree.stats(['pod'])).get('pod')?.processes;
+      assert.equal(await count(), 0);
+      startIn(`${top}/pod/a/lxc`, 'exec sleep 60');
+      startIn(`${top}/pod/b`, 'exec sleep 60');
+      startIn(`${top}/pod/b`, 'exec sleep 60');
+      assert.equal(await count(), 3);
+      await tree.kill(`${top}/pod/b`);
+      assert.equal(await count(), 1);
     });
 
     it('leaves out what is removed, unwatched or was never there', async () => {
@@ -220,28 +245,30 @@ describe('Cgroup2Tree', () => {
       tree.watch('a', `${top}/a`);
       tree.watch('b', `${top}/b`);
       tree.watch('none', `${top}/none`);
-      assert.deepEqual([...(await tree.stats()).keys()].sort(), ['a', 'b']);
+      const all = ['a', 'b', 'none'];
+      assert.deepEqual([...(await tree.stats(all)).keys()].sort(), ['a', 'b']);
       await tree.remove(`${top}/a`);
       tree.unwatch('b');
       tree.unwatch('b');
-      assert.equal((await tree.stats()).size, 0);
+      assert.equal((await tree.stats(all)).size, 0);
       // A new cgroup of the same name is another one: it is watched anew.
       await tree.make(`${top}/a`);
-      assert.equal((await tree.stats()).size, 0);
+      assert.equal((await tree.stats(all)).size, 0);
       tree.watch('a', `${top}/a`);
-      assert.equal((await tree.stats()).size, 1);
+      assert.equal((await tree.stats(all)).size, 1);
     });
 
     it('keeps no descriptor of a removed cgroup', async () => {
       const before = openDescriptors();
+      const names = Array.from({ length: 20 }, (_, i) => `c${i}`);
       for (let i = 0; i < 20; i += 1) {
         await tree.make(`${top}/c${i}`);
         tree.watch(`c${i}`, `${top}/c${i}`);
       }
-      await tree.stats();
+      await tree.stats(names);
       assert.ok(openDescriptors() > before);
       await tree.remove(top);
-      await tree.stats();
+      await tree.stats(names);
       assert.ok(await settlesAt(openDescriptors, before));
     });
 
@@ -253,11 +280,11 @@ describe('Cgroup2Tree', () => {
           await tree.make(`${top}/c${i}`);
           tree.watch(`c${i}`, `${top}/c${i}`);
           // Watched before it was asked for: it must be there.
-          assert.ok((await tree.stats()).has(`c${i}`));
+          assert.ok((await tree.stats([`c${i}`])).has(`c${i}`));
           await tree.remove(`${top}/c${i}`);
-          return tree.stats();
+          return tree.stats(['stays', `c${i}`]);
         }
-        return tree.stats();
+        return tree.stats(['stays']);
       });
       for (const answer of await Promise.all(answers)) assert.ok(answer.has('stays'));
     });
@@ -265,7 +292,7 @@ describe('Cgroup2Tree', () => {
     it('is refused after close', async () => {
       const other = new Cgroup2Tree({ addon });
       other.close();
-      await assert.rejects(other.stats(), TypeError);
+      await assert.rejects(other.stats([]), TypeError);
     });
   });
 });

@@ -75,6 +75,8 @@ describe('the addon and bad arguments', () => {
         'ExitWatcher',
         'bindNamespace',
         'compileSeccomp',
+        'expectCgroupMoves',
+        'interfaceCounters',
         'isNamespace',
         'lockFile',
         'lxcFreeze',
@@ -106,6 +108,8 @@ describe('the addon and bad arguments', () => {
         // A word is a fine message, and a name or folder that is not there a fine question.
         const asks = ['notify', 'isMountPoint', 'isNamespace', 'unmount'];
         if (typeof value === 'string' && asks.includes(name)) continue;
+        // So is a list of none.
+        if (name === 'interfaceCounters' && Array.isArray(value) && value.length === 0) continue;
         if (name === 'pidfdOpen' && value === 12345678) {
           assert.throws(() => call(value), { code: 'ESRCH', errno: -3, syscall: 'pidfd_open' });
           continue;
@@ -157,8 +161,11 @@ describe('the addon and bad arguments', () => {
           watcher.add(value as number, 1);
         });
         assert.throws(() => {
-          sweeper.add(1, value as string);
+          sweeper.add(1, value as string, false);
         });
+        if (!(value instanceof Float64Array)) {
+          assert.throws(() => sweeper.sweep(value as Float64Array), TypeError);
+        }
         if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) {
           assert.throws(() => {
             watcher.remove(value as number);
@@ -167,6 +174,9 @@ describe('the addon and bad arguments', () => {
             sweeper.remove(value as number);
           }, TypeError);
         }
+      }
+      for (const token of [Number.NaN, -1, Infinity, 2 ** 53]) {
+        assert.throws(() => sweeper.sweep(Float64Array.of(0, token)), TypeError);
       }
       const file = openSync('/dev/null', 'r');
       assert.throws(
@@ -178,7 +188,7 @@ describe('the addon and bad arguments', () => {
       closeSync(file);
       assert.throws(
         () => {
-          sweeper.add(1, '/tmp');
+          sweeper.add(1, '/tmp', false);
         },
         { code: 'EINVAL', path: '/tmp' },
       );
@@ -189,6 +199,6 @@ describe('the addon and bad arguments', () => {
     assert.throws(() => {
       watcher.add(0, 1);
     }, TypeError);
-    assert.throws(() => sweeper.sweep(), TypeError);
+    assert.throws(() => sweeper.sweep(new Float64Array()), TypeError);
   });
 });

@@ -165,7 +165,7 @@ describe('ExitWatcher', () => {
       const watcher = new addon.ExitWatcher(() => undefined);
       const sweeper = new addon.CgroupSweeper();
       for (let i = 0; i < 20; i += 1) watcher.add(start('exit 0').pidfd, i);
-      sweeper.sweep(); addon.lxcState('/var/lib/lxc', 'none');
+      sweeper.sweep(new Float64Array(1)); addon.interfaceCounters(['/proc/self/ns/net']); addon.lxcState('/var/lib/lxc', 'none');
       addon.pinNamespaces({ net: '/nowhere/at/all' }).catch(() => undefined);
       process.exit(7);`);
     assert.deepEqual([result.status, result.signal], [7, null], result.stderr);

@@ -13,9 +13,9 @@ const WORKER = `
   const { writeFileSync } = require('node:fs');
   const addon = require(workerData.addon);
   const sweeper = new addon.CgroupSweeper();
-  for (let i = 0; i < 50; i += 1) sweeper.add(i, workerData.cgroup);
+  for (let i = 0; i < 50; i += 1) sweeper.add(i, workerData.cgroup, i % 2 === 0);
   const forever = async (work) => { for (;;) await work(); };
-  forever(() => sweeper.sweep());
+  forever(() => sweeper.sweep(Float64Array.from({ length: 50 }, (_, i) => i)));
   let token = 0;
   const watcher = new addon.ExitWatcher(() => watch());
   const watch = () => {

@@ -213,4 +213,46 @@ describe('PinnedNamespaces', () => {
     assert.ok(await settlesAt(openDescriptors, before[0]));
     assert.ok(await settlesAt(threads, before[1]));
   });
+
+  it('tells the counters of the interfaces in many, and leaves out what cannot be entered', async () => {
+    await namespaces.pin(id, request());
+    await inside(
+      'ip link add d0 type dummy && ip link set d0 up && ip addr add 10.9.9.1/24 dev d0',
+    );
+    await inside('ping -c 2 -W 1 10.9.9.2 || true');
+    const none = parseSandboxId(randomBytes(32).toString('hex'));
+    const host = join(directory, none, 'ns');
+    const descriptors = openDescriptors();
+    const found = await namespaces.interfaces([none, id, id]);
+    assert.deepEqual([...found.keys()], [id]);
+    const reading = found.get(id);
+    assert.ok(reading && Date.now() * 1e6 - Number(reading.timestamp) < 60e9);
+    assert.deepEqual(
+      reading.interfaces.map(({ name }) => name).sort(),
+      ['d0', 'd1'],
+      'no loopback',
+    );
+    const of = (name: string) => reading.interfaces.find((each) => each.name === name)!;
+    assert.ok(of('d0').txBytes > 0 && of('d1').rxBytes > 0);
+    assert.deepEqual([of('d0').rxErrors, of('d0').txErrors], [0, 0]);
+    const shown = JSON.parse(await inside('ip -j -s link show d0')) as {
+      stats64: { tx: { bytes: number } };
+    }[];
+    assert.ok(of('d0').txBytes <= shown[0]!.stats64.tx.bytes);
+    // A file that is no namespace, or one of another kind.
+    mkdirSync(host, { recursive: true });
+    writeFileSync(join(host, 'net'), '');
+    assert.deepEqual([...(await namespaces.interfaces([none])).keys()], []);
+    assert.deepEqual(await addon.interfaceCounters([namespaces.path(id, 'uts')]), [null]);
+    // Nothing of it is held: the namespace ends with its pin.
+    assert.ok(await settlesAt(openDescriptors, descriptors));
+    assert.ok((await addon.interfaceCounters(['/proc/self/ns/net']))[0]);
+  });
+
+  it('reads hundreds of interfaces of one namespace', async () => {
+    await namespaces.pin(id, request());
+    await inside('seq 100 | sed "s/.*/link add a& type veth peer name b&/" | ip -batch -');
+    const { interfaces = [] } = (await namespaces.interfaces([id])).get(id) ?? {};
+    assert.equal(new Set(interfaces.map(({ name }) => name)).size, 200);
+  });
 });

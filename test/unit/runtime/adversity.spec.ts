@@ -6,7 +6,7 @@ import { createContainer } from '../../../src/runtime/container-create.js';
 import { untilRecorded } from '../../../src/runtime/container-kill.js';
 import { removeContainer } from '../../../src/runtime/container-remove.js';
 import { startContainer } from '../../../src/runtime/container-start.js';
-import { StatsCollector } from '../../../src/runtime/container-stats.js';
+import { StatsCollector } from '../../../src/runtime/stats.js';
 import { stopContainer } from '../../../src/runtime/container-stop.js';
 import type { RuntimeContext } from '../../../src/runtime/context.js';
 import { removeImage } from '../../../src/runtime/image-remove.js';
@@ -177,7 +177,7 @@ describe('adversity', () => {
           resolve(new Map());
         };
       });
-    const figures = new StatsCollector(context).collect([context.objects.container(id)]);
+    const figures = new StatsCollector(context).containers([context.objects.container(id)]);
     await removeContainer(context, id);
     sweep();
     assert.deepEqual(await figures, []);
