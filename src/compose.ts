@@ -17,6 +17,7 @@ import type { AgentLogger } from './observe/log.js';
 import type { RuntimeContext } from './runtime/context.js';
 import { Objects } from './runtime/objects.js';
 import { OverlayStorage } from './storage/overlay-storage.js';
+import { TmpfsSharedMemory } from './storage/pod-shared-memory.js';
 import { FileObjectFolders } from './store/object-folders.js';
 import { FileStateStore } from './store/state-store.js';
 import { KeyedMutex } from './util/keyed-mutex.js';
@@ -62,6 +63,7 @@ export async function compose(
     namespaces: new PinnedNamespaces({ addon, directory: join(state, 'namespaces') }),
     network,
     rootfs,
+    sharedMemory: new TmpfsSharedMemory({ addon, directory: join(state, 'shm') }),
     images,
     podInit: new PausePodInit({ spawner, libexecDir: libexecDir(), cgroupRoot: cgroups.root }),
     engine: new LxcEngine({ spawner, libexecDir: libexecDir(), cgroupRoot: cgroups.root }),

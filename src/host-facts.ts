@@ -1,7 +1,8 @@
 /** The host as the verbs see it: facts of this boot, and the kernel services that have no port. */
 import { createHash, randomBytes } from 'node:crypto';
 import { closeSync, constants, readFileSync } from 'node:fs';
-import { mkdir, open, stat } from 'node:fs/promises';
+import { mkdir, open, readFile, stat } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { release } from 'node:os';
 import { hasCode, RuntimeError, wrap } from './core/errors.js';
 import { findDevices } from './host-devices.js';
@@ -24,6 +25,8 @@ export function readHostFacts(
     appArmor,
     readFileBelow: (fd, path, maxBytes) => addon.readFileInRoot(fd, path, maxBytes),
     closeFd: closeSync,
+    hostname,
+    readTextFile,
     findDevices,
     ensureMountSource,
     requireFolder,
@@ -90,6 +93,15 @@ async function readHostFile(what: string, path: string, maxBytes: number): Promi
       : wrap(error, `cannot read ${subject}`, 'failed-precondition');
   } finally {
     await file.close();
+  }
+}
+
+async function readTextFile(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return null;
+    throw wrap(error, `cannot read ${path}`);
   }
 }
 

@@ -270,6 +270,8 @@ export interface ContainerRecord {
   process: Omit<ProcessSpec, 'argv' | 'seccomp' | 'tty'>;
   /** Of a profile file the compiled filter is kept beside the record, for execs: the file may change. */
   seccompProfile: SecurityProfile;
+  /** null in records of agents that did not keep it. */
+  pidNamespace: { mode: NamespaceMode; targetId: string } | null;
   stdin: boolean;
   stdinOnce: boolean;
   tty: boolean;

@@ -60,6 +60,8 @@ export interface ObjectFolders {
   /** Writes `<state>/sandboxes/<id>/<name>` (mode 0644) and returns its path. */
   writeSandboxFile(id: SandboxId, name: string, content: string): Promise<string>;
   sandboxFile(id: SandboxId, name: string): string;
+  /** Names of the files that were written for it. */
+  sandboxFiles(id: SandboxId): Promise<string[]>;
   /** Idempotent. */
   removeSandboxFiles(id: SandboxId): Promise<void>;
 }
@@ -146,6 +148,16 @@ export interface RootfsStorage {
   list(): Promise<ContainerId[]>;
   /** Mount point of the filesystem that holds the layers, for FilesystemIdentifier. */
   mountpoint(): string;
+}
+
+/** storage/: a pod's /dev/shm, which all its containers share. */
+export interface SharedMemory {
+  /** OK when it is mounted already. */
+  mount(id: SandboxId): Promise<void>;
+  path(id: SandboxId): string;
+  /** Idempotent. */
+  unmount(id: SandboxId): Promise<void>;
+  list(): Promise<SandboxId[]>;
 }
 
 /** images/: complete images by name, tag, digest or id. */

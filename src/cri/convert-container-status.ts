@@ -98,6 +98,7 @@ export function containerInfo(container: Container): string {
       capabilities: record.process.capabilities.map(capabilityName),
     },
     seccompProfile: record.seccompProfile,
+    pidNamespace: record.pidNamespace,
     tty: record.tty,
     stdin: record.stdin,
   });

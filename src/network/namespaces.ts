@@ -43,8 +43,10 @@ export class PinnedNamespaces implements NamespaceStore {
       await this.#addon.pinNamespaces(options);
     } catch (error) {
       await this.unpin(id);
-      // EINVAL, ENOENT and EACCES are the answers to a sysctl, a value or a hostname that will not do.
-      const fault = hasCode(error, 'EINVAL', 'ENOENT', 'EACCES') ? 'invalid-argument' : 'internal';
+      // These are the answers to a sysctl, a value or a hostname that will not do.
+      const fault = hasCode(error, 'EINVAL', 'ENOENT', 'EACCES', 'EPERM')
+        ? 'invalid-argument'
+        : 'internal';
       throw wrap(error, `cannot pin namespaces of sandbox ${id}`, fault);
     }
   }

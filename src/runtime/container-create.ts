@@ -140,6 +140,7 @@ async function build(
   const { outer, shim } = record.cgroup;
   const limits = planLimits(context, record);
   const devices = await resolveDevices(context, request);
+  const podFiles = await context.folders.sandboxFiles(sandbox.id);
   for (const mount of request.mounts) await context.host.ensureMountSource(mount.source);
   undo.add('remove the root filesystem', () => context.rootfs.remove(id));
   undo.add('remove the cgroup', async () => {
@@ -168,7 +169,7 @@ async function build(
       group: readUserFile(context, rootfs, '/etc/group'),
     });
     applyUser(record, user);
-    spec = plan.spec(record, sandbox, { seccomp, devices });
+    spec = plan.spec(record, sandbox, { seccomp, devices, podFiles });
   } catch (error) {
     context.host.closeFd(rootfs);
     throw wrap(error, `${subject}: cannot prepare its process`);

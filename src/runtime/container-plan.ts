@@ -23,6 +23,7 @@ import {
 } from '../core/text.js';
 import type { RuntimeContext } from './context.js';
 import type { Sandbox } from './objects.js';
+import { POD_FILES } from './sandbox-files.js';
 
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const SIGTERM = 15;
@@ -38,6 +39,8 @@ export interface ContainerPlan {
 export interface HostParts {
   seccomp: Uint8Array | null;
   devices: DeviceNode[];
+  /** Files that were written for the pod. */
+  podFiles: string[];
 }
 
 export function validateContainer(request: ContainerRequest): void {
@@ -164,6 +167,10 @@ export function planContainer(
       oomScoreAdj: request.oomScoreAdj ?? 0,
     },
     seccompProfile: request.privileged ? 'unconfined' : request.seccomp,
+    pidNamespace: {
+      mode: request.pid ?? sandbox.record.namespaces.pid,
+      targetId: request.pid === 'target' ? request.targetId : '',
+    },
     stdin: request.stdin,
     stdinOnce: request.stdinOnce,
     tty: request.tty,
@@ -193,7 +200,7 @@ function toSpec(
     readonlyRootfs: request.readonlyRootfs,
     privileged: request.privileged,
     devices: parts.devices,
-    mounts: [...podFiles(context, sandbox, request), ...request.mounts],
+    mounts: orderedMounts(context, sandbox, request, parts.podFiles),
     maskedPaths: request.privileged ? [] : request.maskedPaths,
     readonlyPaths: request.privileged ? [] : request.readonlyPaths,
     process: {
@@ -292,6 +299,7 @@ function pidNamespace(
         `container ${request.metadata.name}: namespace_options.pid is POD, but pod sandbox ${sandbox.id} was run without a shared PID namespace: use CONTAINER, or POD for both`,
       );
     case 'target': {
+      requireNonEmpty('namespace_options.target_id', request.targetId);
       const target = context.objects.container(request.targetId);
       if (target.record.sandboxId !== sandbox.id || target.life.state !== 'running') {
         throw new RuntimeError(
@@ -304,24 +312,43 @@ function pidNamespace(
   }
 }
 
-/** Files of the pod that every container sees, unless it mounts its own over them as the kubelet does. */
-function podFiles(
+/**
+ * Those of the pod and those asked for, in an order in which none hides another. Where both want the
+ * same place the request's wins, as the kubelet relies on for /etc/hosts.
+ */
+function orderedMounts(
   context: RuntimeContext,
   sandbox: Sandbox,
   request: ContainerRequest,
+  podFiles: readonly string[],
 ): BindMount[] {
-  const files: [name: string, wanted: boolean][] = [
-    ['resolv.conf', sandbox.record.dns !== null],
-    ['hostname', sandbox.record.namespaces.network === 'pod'],
+  const { ipc } = sandbox.record.namespaces;
+  const shm = ipc === 'pod' ? context.sharedMemory.path(sandbox.id) : '/dev/shm';
+  const pod: [source: string, target: string, readonly: boolean][] = [
+    ...POD_FILES.filter((name) => podFiles.includes(name)).map(
+      (name): [string, string, boolean] => [
+        context.folders.sandboxFile(sandbox.id, name),
+        `/etc/${name}`,
+        request.readonlyRootfs,
+      ],
+    ),
+    [shm, '/dev/shm', false],
   ];
-  const taken = new Set(request.mounts.map((mount) => posix.normalize(mount.target)));
-  return files
-    .filter(([name, wanted]) => wanted && !taken.has(`/etc/${name}`))
-    .map(([name]) => ({
-      source: context.folders.sandboxFile(sandbox.id, name),
-      target: `/etc/${name}`,
-      readonly: request.readonlyRootfs,
+  const asked = request.mounts.map((mount) => ({ ...mount, target: cleanPath(mount.target) }));
+  const taken = new Set(asked.map((mount) => mount.target));
+  const mounts = pod
+    .filter(([, target]) => !taken.has(target))
+    .map(([source, target, readonly]) => ({
+      source,
+      target,
+      readonly,
       recursiveReadonly: false,
-      propagation: 'private',
+      propagation: 'private' as const,
     }));
+  const depth = (mount: BindMount): number => mount.target.split('/').length;
+  return [...mounts, ...asked].sort((a, b) => depth(a) - depth(b));
+}
+
+function cleanPath(path: string): string {
+  return posix.normalize(path).replace(/(?<=.)\/$/, '');
 }

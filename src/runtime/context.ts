@@ -11,6 +11,7 @@ import type {
   PodInit,
   PodNetwork,
   RootfsStorage,
+  SharedMemory,
   StateStore,
 } from '../core/ports.js';
 import type { SeccompProfile } from '../core/seccomp-rules.js';
@@ -25,6 +26,7 @@ export interface RuntimeContext {
   podInit: PodInit;
   network: PodNetwork;
   rootfs: RootfsStorage;
+  sharedMemory: SharedMemory;
   images: ImageStore;
   engine: ContainerEngine;
   cgroups: CgroupTree;
@@ -55,6 +57,10 @@ export interface HostFacts {
   /** A regular file below the mount, symlinks resolved inside it; null when absent. */
   readFileBelow(root: OwnedFd, path: string, maxBytes: number): Uint8Array | null;
   closeFd(fd: OwnedFd): void;
+  /** The node's own name. */
+  hostname(): string;
+  /** A text file of the host; null when absent. */
+  readTextFile(path: string): Promise<string | null>;
   /** A device of the host, or all in a folder; throws for what is neither. */
   findDevices(path: string): Promise<HostDevice[]>;
   /** Makes a missing folder on the host that a mount wants as its source. */

@@ -46,6 +46,7 @@ async function recoverSandbox(context: RuntimeContext, record: SandboxRecord): P
       await context.cgroups.kill(podInitCgroup(record));
       await context.cgroups.remove(podInitCgroup(record));
       await context.namespaces.unpin(id);
+      await context.sharedMemory.unmount(id);
       if (record.ownsCgroup) await context.cgroups.remove(record.cgroup);
       await context.folders.removeSandboxFiles(id);
       await context.store.removeSandbox(id);
@@ -53,6 +54,12 @@ async function recoverSandbox(context: RuntimeContext, record: SandboxRecord): P
     return;
   }
   const sandbox = new Sandbox(record, await isReady(context, record));
+  if (sandbox.ready && record.namespaces.ipc === 'pod') {
+    // Pods of older agents have none.
+    await attempt(context, `mount the shared memory of pod sandbox ${id}`, () =>
+      context.sharedMemory.mount(id),
+    );
+  }
   context.objects.addSandbox(sandbox);
   watchSandbox(context, sandbox);
   await attempt(context, `finish the resize of pod sandbox ${id}`, () =>
@@ -174,6 +181,12 @@ async function removeOrphans(context: RuntimeContext, networks: SandboxId[]): Pr
     if (isSandbox(id)) continue;
     await attempt(context, `unpin the namespaces of pod sandbox ${id}`, () =>
       context.namespaces.unpin(id),
+    );
+  }
+  for (const id of await context.sharedMemory.list()) {
+    if (isSandbox(id)) continue;
+    await attempt(context, `unmount the shared memory of pod sandbox ${id}`, () =>
+      context.sharedMemory.unmount(id),
     );
   }
   const base = `${context.host.cgroupBase}/pod`;

@@ -3,6 +3,7 @@ import { RuntimeError } from '../core/errors.js';
 import type { NamespaceModes } from '../core/model.js';
 import type { SandboxRequest } from '../core/requests.js';
 import { formatResolvConf } from '../core/resolv-conf.js';
+import { validateSysctls } from '../core/sysctl.js';
 import { requireAbsolutePath, requireNoControl, requireNonEmpty } from '../core/text.js';
 
 /** HOST_NAME_MAX of Linux: sethostname(2) refuses more. */
@@ -40,10 +41,7 @@ export function validateSandbox(request: SandboxRequest): void {
     );
   }
   if (request.dns) formatResolvConf(request.dns);
-  for (const [key, value] of request.sysctls) {
-    requireNoControl('sysctl', key);
-    requireNoControl(`sysctl ${key}`, value);
-  }
+  validateSysctls(request.sysctls, request.namespaces);
   if (request.namespaces.pid === 'target') {
     throw new RuntimeError(
       'invalid-argument',

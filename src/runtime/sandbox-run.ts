@@ -4,13 +4,13 @@ import type { SandboxId } from '../core/ids.js';
 import type { SandboxRecord } from '../core/model.js';
 import type { SandboxRequest } from '../core/requests.js';
 import { addOverhead } from '../core/resource-change.js';
-import { formatResolvConf } from '../core/resolv-conf.js';
 import { allDone } from '../util/all-done.js';
 import { withUndo, type UndoStack } from '../util/undo.js';
 import { adoptOrMake, digestOf } from './adopt.js';
 import type { RuntimeContext } from './context.js';
 import { reportUndo } from './context.js';
 import { Sandbox } from './objects.js';
+import { sandboxHostname, writeHostsFile, writeNameFiles } from './sandbox-files.js';
 import { pinnedKinds, podInitCgroup, validateSandbox } from './sandbox-plan.js';
 import { podSettings } from './sandbox-update.js';
 import { watchSandbox } from './sandbox-watch.js';
@@ -55,6 +55,7 @@ async function makeSandbox(
     await build(context, request, record, undo);
     const ips =
       request.namespaces.network === 'pod' ? await attach(context, request, id, undo) : [];
+    await writeHostsFile(context, record, ips);
     const ready: SandboxRecord = { ...record, ips, phase: 'ready' };
     await context.store.saveSandbox(ready);
     const sandbox = new Sandbox(ready, true);
@@ -85,7 +86,7 @@ function newRecord(
     createdAt: String(context.host.now()),
     bootId: context.host.bootId,
     metadata: request.metadata,
-    hostname: request.hostname,
+    hostname: sandboxHostname(context, request),
     logDirectory: request.logDirectory,
     dns: request.dns,
     portMappings: request.portMappings,
@@ -118,16 +119,19 @@ async function build(
     if (record.ownsCgroup) await context.cgroups.remove(cgroup);
   });
   undo.add('remove its files', () => context.folders.removeSandboxFiles(id));
+  undo.add('unmount its shared memory', () => context.sharedMemory.unmount(id));
   undo.add('unpin the namespaces', () => context.namespaces.unpin(id));
   const pinned = {
     kinds: pinnedKinds(request.namespaces),
-    hostname: request.hostname,
+    hostname: record.hostname,
     sysctls: request.sysctls,
   };
+  const sharesIpc = request.namespaces.ipc === 'pod';
   await allDone([
     step(subject, 'make the cgroup', makeCgroup(context, record)),
-    writeFiles(context, request, id),
+    writeNameFiles(context, record),
     step(subject, 'pin the namespaces', context.namespaces.pin(id, pinned)),
+    ...(sharesIpc ? [step(subject, 'make its /dev/shm', context.sharedMemory.mount(id))] : []),
   ]);
   if (request.namespaces.pid !== 'pod') return;
   const initCgroup = podInitCgroup(record);
@@ -138,15 +142,6 @@ async function build(
   await step(subject, 'make the cgroup of its init', context.cgroups.make(initCgroup));
   const pinPath = context.namespaces.path(id, 'pid');
   await step(subject, 'start its init', context.podInit.start(id, initCgroup, pinPath));
-}
-
-async function writeFiles(
-  context: RuntimeContext,
-  { dns, hostname }: SandboxRequest,
-  id: SandboxId,
-): Promise<void> {
-  if (dns) await context.folders.writeSandboxFile(id, 'resolv.conf', formatResolvConf(dns));
-  await context.folders.writeSandboxFile(id, 'hostname', `${hostname}\n`);
 }
 
 async function makeCgroup(context: RuntimeContext, record: SandboxRecord): Promise<void> {

@@ -38,6 +38,7 @@ async function giveBack(context: RuntimeContext, sandbox: Sandbox): Promise<void
     }
     await context.network.detach(id);
     await context.namespaces.unpin(id);
+    await context.sharedMemory.unmount(id);
   } catch (error) {
     throw wrap(error, `pod sandbox ${id}: cannot give back its namespaces and network`);
   }

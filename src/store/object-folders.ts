@@ -1,7 +1,7 @@
 /** Where the files of an object lie: persistent ones below `root`, volatile ones below `state`. */
-import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { wrap } from '../core/errors.js';
+import { hasCode, wrap } from '../core/errors.js';
 import type { ContainerId, SandboxId } from '../core/ids.js';
 import type { ObjectFolders } from '../core/ports.js';
 
@@ -73,6 +73,15 @@ export class FileObjectFolders implements ObjectFolders {
 
   sandboxFile(id: SandboxId, name: string): string {
     return join(this.#sandboxDirectory(id), name);
+  }
+
+  async sandboxFiles(id: SandboxId): Promise<string[]> {
+    try {
+      return await readdir(this.#sandboxDirectory(id));
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return [];
+      throw wrap(error, `cannot list the files of sandbox ${id}`);
+    }
   }
 
   async removeSandboxFiles(id: SandboxId): Promise<void> {

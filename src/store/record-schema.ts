@@ -25,6 +25,7 @@ const writes = z.array(
   z.strictObject({ path: z.string(), file: z.string().regex(/^[\w.]+$/), value: z.string() }),
 );
 const resize = z.strictObject({ resources, writes, undo: writes });
+const pidMode = z.enum(['pod', 'container', 'node', 'target']);
 
 export const sandboxRecord: z.ZodType<SandboxRecord> = z.strictObject({
   version: z.literal(1),
@@ -61,7 +62,7 @@ export const sandboxRecord: z.ZodType<SandboxRecord> = z.strictObject({
   ownsCgroup: z.boolean(),
   namespaces: z.strictObject({
     network: z.enum(['pod', 'node']),
-    pid: z.enum(['pod', 'container', 'node', 'target']),
+    pid: pidMode,
     ipc: z.enum(['pod', 'node']),
     targetId: z.string(),
   }),
@@ -128,6 +129,7 @@ export const containerRecord: z.ZodType<ContainerRecord> = z.strictObject({
     z.enum(['runtime-default', 'unconfined']),
     z.templateLiteral(['localhost/', z.string()]),
   ]),
+  pidNamespace: z.strictObject({ mode: pidMode, targetId: z.string() }).nullable().default(null),
   stdin: z.boolean(),
   stdinOnce: z.boolean(),
   tty: z.boolean(),

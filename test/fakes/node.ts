@@ -40,6 +40,7 @@ export class FakeNode {
   readonly pinned = new Map<string, Set<string>>();
   readonly attached = new Set<string>();
   readonly rootfs = new Set<string>();
+  readonly sharedMemory = new Set<string>();
   readonly runDirectories = new Set<string>();
   readonly openFds = new Set<number>();
   readonly cgroups = new Set<string>();
@@ -102,6 +103,8 @@ export class FakeNode {
         readFileBelow: (_fd, path) =>
           path === '/etc/passwd' && this.passwd !== null ? Buffer.from(this.passwd) : null,
         closeFd: (fd) => this.openFds.delete(fd),
+        hostname: () => 'node',
+        readTextFile: (path) => Promise.resolve(`${path} of the host\n`),
         findDevices: () => Promise.resolve([]),
         ensureMountSource: () => Promise.resolve(),
         requireFolder: (what, path) =>
@@ -123,6 +126,7 @@ export class FakeNode {
       ...[...this.pinned.keys()].map((id) => `namespaces ${id}`),
       ...[...this.attached].map((id) => `network ${id}`),
       ...[...this.rootfs].map((id) => `rootfs ${id}`),
+      ...[...this.sharedMemory].map((id) => `shared memory ${id}`),
       ...[...this.runDirectories].map((id) => `run directory ${id}`),
       ...[...this.openFds].map((fd) => `descriptor ${fd}`),
       ...[...this.cgroups].filter((path) => /[0-9a-f]{64}/.test(path)),
@@ -202,6 +206,7 @@ export class FakeNode {
     | 'podInit'
     | 'network'
     | 'rootfs'
+    | 'sharedMemory'
     | 'images'
     | 'engine'
     | 'cgroups'
@@ -256,11 +261,29 @@ export class FakeNode {
             this.files.set(`${id}/${name}`, content);
             return `/run/sandboxes/${id}/${name}`;
           }),
+        sandboxFiles: (id) =>
+          Promise.resolve(
+            [...this.files.keys()]
+              .filter((key) => key.startsWith(`${id}/`))
+              .map((key) => key.slice(id.length + 1)),
+          ),
         sandboxFile: (id, name) => `/run/sandboxes/${id}/${name}`,
         removeSandboxFiles: (id) =>
           call('folders.removeSandboxFiles', () => {
             for (const key of this.files.keys()) if (key.startsWith(id)) this.files.delete(key);
           }),
+      },
+      sharedMemory: {
+        mount: (id) =>
+          call('sharedMemory.mount', () => {
+            this.sharedMemory.add(id);
+          }),
+        path: (id) => `/run/shm/${id}`,
+        unmount: (id) =>
+          call('sharedMemory.unmount', () => {
+            this.sharedMemory.delete(id);
+          }),
+        list: () => Promise.resolve([...this.sharedMemory] as SandboxId[]),
       },
       namespaces: {
         pin: (id, wanted) =>

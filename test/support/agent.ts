@@ -158,6 +158,7 @@ export class TestAgent {
       'state/containers',
       'state/sandboxes',
       'state/namespaces',
+      'state/shm',
       'leases/test',
     ].flatMap((path) => {
       const folder = join(this.folder, path);

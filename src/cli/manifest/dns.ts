@@ -1,4 +1,5 @@
 /** A pod's resolver settings and hosts file, as the kubelet makes them. */
+import { formatHosts } from '../../core/hosts-file.js';
 import { DNSConfig } from '../../cri/gen/index.js';
 import type { PodSpec } from './schema.js';
 
@@ -59,16 +60,7 @@ export function hostsFile(
 ): string {
   const head = spec.hostNetwork
     ? hostFile.replace(/\n*$/, '\n')
-    : [
-        '127.0.0.1\tlocalhost',
-        '::1\tlocalhost ip6-localhost ip6-loopback',
-        'fe00::\tip6-localnet',
-        'ff00::\tip6-mcastprefix',
-        'ff02::1\tip6-allnodes',
-        'ff02::2\tip6-allrouters',
-        ...pod.ips.map((ip) => `${ip}\t${pod.hostname}`),
-        '',
-      ].join('\n');
+    : formatHosts(pod.hostname, pod.ips);
   const aliases = spec.hostAliases.map(({ ip, hostnames }) => `${ip}\t${hostnames.join('\t')}\n`);
   return head + aliases.join('');
 }

@@ -236,7 +236,7 @@ describe('lifecycle verbs', () => {
       'newline in a sysctl',
       { sysctls: [['net.ipv4.x', '1\n2']] },
       'invalid-argument',
-      /sysctl net.ipv4.x/,
+      /sysctl "net.ipv4.x"/,
     ],
     [
       'the PID namespace of a target',

@@ -95,6 +95,7 @@ function container(id: ContainerId): ContainerRecord {
       oomScoreAdj: -997,
     },
     seccompProfile: 'runtime-default',
+    pidNamespace: { mode: 'target', targetId: 'x' },
     stdin: false,
     stdinOnce: false,
     tty: false,
