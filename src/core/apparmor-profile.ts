@@ -1,6 +1,8 @@
 /** The AppArmor profile of containers that ask for none of their own, as text for apparmor_parser. */
 
 export const DEFAULT_APPARMOR_PROFILE = 'pvecri-default';
+/** What loads it. */
+export const APPARMOR_PARSER = '/sbin/apparmor_parser';
 
 /**
  * What container runtimes share: everything within the container, but no mounts, nothing of the kernel's

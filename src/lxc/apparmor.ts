@@ -1,14 +1,17 @@
 /** The host's AppArmor: what is loaded, and the loading of the default profile. */
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { DEFAULT_APPARMOR_PROFILE, DEFAULT_APPARMOR_TEXT } from '../core/apparmor-profile.js';
+import {
+  APPARMOR_PARSER,
+  DEFAULT_APPARMOR_PROFILE,
+  DEFAULT_APPARMOR_TEXT,
+} from '../core/apparmor-profile.js';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import { runProcess, type ProcessSpawner } from '../native/process.js';
 
 const PARAMETER = '/sys/module/apparmor/parameters/enabled';
 /** One line per profile: `NAME (enforce)`. */
 const LOADED = '/sys/kernel/security/apparmor/profiles';
-const PARSER = '/sbin/apparmor_parser';
 const LOAD_MS = 30_000;
 
 export function hasAppArmor(): boolean {
@@ -56,7 +59,7 @@ export class HostAppArmor {
     let result;
     try {
       result = await runProcess(this.#spawner, {
-        file: PARSER,
+        file: APPARMOR_PARSER,
         argv: ['apparmor_parser', '--replace'],
         env: ['PATH=/usr/sbin:/usr/bin:/sbin:/bin', 'LC_ALL=C'],
         input: DEFAULT_APPARMOR_TEXT,
@@ -66,7 +69,7 @@ export class HostAppArmor {
       if (!hasCode(error, 'ENOENT')) throw wrap(error, what);
       throw new RuntimeError(
         'failed-precondition',
-        `${what}: ${PARSER} is missing: install package apparmor`,
+        `${what}: ${APPARMOR_PARSER} is missing: install package apparmor`,
         error,
       );
     }

@@ -1,4 +1,5 @@
 /** Checks of the kernel: version, filesystems, namespaces, security, cgroups. */
+import { APPARMOR_PARSER, DEFAULT_APPARMOR_PROFILE } from '../../core/apparmor-profile.js';
 import { ok, problem, warning } from './check.js';
 import type { Finding } from './check.js';
 import type { HostView } from './host-view.js';
@@ -129,7 +130,20 @@ async function seccomp(host: HostView): Promise<Finding> {
 
 async function appArmor(host: HostView): Promise<Finding> {
   const enabled = (await host.read('/sys/module/apparmor/parameters/enabled'))?.trim();
-  if (enabled === 'Y') return ok('apparmor', 'enabled in the kernel');
+  if (enabled === 'Y') {
+    const loaded = (await host.read('/sys/kernel/security/apparmor/profiles')) ?? '';
+    if (loaded.split('\n').some((line) => line.startsWith(`${DEFAULT_APPARMOR_PROFILE} (`))) {
+      return ok('apparmor', `enabled, profile ${DEFAULT_APPARMOR_PROFILE} is loaded`);
+    }
+    if (await host.isExecutable(APPARMOR_PARSER)) {
+      return ok('apparmor', `enabled; the agent loads profile ${DEFAULT_APPARMOR_PROFILE}`);
+    }
+    return warning(
+      'apparmor',
+      `enabled in the kernel, but ${APPARMOR_PARSER} is missing: containers that name no profile have none`,
+      'install it by: apt install apparmor',
+    );
+  }
   return warning(
     'apparmor',
     'not enabled in the kernel: containers are confined by namespaces, capabilities and seccomp alone',

@@ -45,6 +45,7 @@ function goodHost(): FakeHost {
       '/sys/fs/cgroup/unified/cgroup.controllers': 'hugetlb\n',
       '/proc/sys/kernel/seccomp/actions_avail': 'kill_process kill_thread trap errno log allow\n',
       '/sys/module/apparmor/parameters/enabled': 'Y\n',
+      '/sys/kernel/security/apparmor/profiles': 'man_groff (enforce)\npvecri-default (enforce)\n',
       '/run/chrony/chronyd.pid': '700\n',
       '/var/lib/dpkg/status': DPKG,
       '/etc/cni/net.d/10-pods.conflist': CONFLIST,
@@ -176,6 +177,12 @@ describe('doctor', () => {
       (host) => (host.files['/sys/module/apparmor/parameters/enabled'] = 'N\n'),
       { check: 'apparmor', verdict: 'warning' },
       /not enabled/,
+    ],
+    [
+      'AppArmor without its parser',
+      (host) => (host.files['/sys/kernel/security/apparmor/profiles'] = 'pvecri-default-2 (x)\n'),
+      { check: 'apparmor', verdict: 'warning' },
+      /apparmor_parser is missing/,
     ],
     [
       'a clock nobody keeps',
