@@ -1,8 +1,9 @@
 /** The host as the verbs see it: facts of this boot, and the kernel services that have no port. */
 import { createHash, randomBytes } from 'node:crypto';
 import { closeSync, constants, readFileSync } from 'node:fs';
-import { mkdir, open, readFile, stat } from 'node:fs/promises';
+import { mkdir, open, readFile, rmdir, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import { dirname } from 'node:path';
 import { release } from 'node:os';
 import { hasCode, RuntimeError, wrap } from './core/errors.js';
 import { findDevices } from './host-devices.js';
@@ -106,16 +107,29 @@ async function readTextFile(path: string): Promise<string | null> {
 }
 
 /** CRI callers expect a missing host path to become a folder, as with the other runtimes. */
-async function ensureMountSource(path: string): Promise<void> {
+async function ensureMountSource(path: string): Promise<() => Promise<void>> {
   try {
     await stat(path);
+    return () => Promise.resolve();
   } catch (error) {
-    if (!hasCode(error, 'ENOENT')) throw wrap(error, `cannot use mount host_path ${path}`);
-    try {
-      await mkdir(path, { recursive: true, mode: 0o755 });
-    } catch (cause) {
-      throw wrap(cause, `cannot make mount host_path ${path}`, 'failed-precondition');
+    if (!hasCode(error, 'ENOENT')) {
+      throw wrap(error, `cannot use mount host_path ${path}`, 'failed-precondition');
     }
+  }
+  try {
+    const made = await mkdir(path, { recursive: true, mode: 0o755 });
+    return () => removeEmpty(path, made ?? path);
+  } catch (error) {
+    throw wrap(error, `cannot make mount host_path ${path}`, 'failed-precondition');
+  }
+}
+
+/** A folder and its parents up to `top`; what somebody has put a file into stays. */
+async function removeEmpty(path: string, top: string): Promise<void> {
+  try {
+    for (let at = path; at.length >= top.length; at = dirname(at)) await rmdir(at);
+  } catch (error) {
+    if (!hasCode(error, 'ENOTEMPTY', 'ENOENT')) throw error;
   }
 }
 

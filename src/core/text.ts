@@ -25,6 +25,19 @@ export function requireAbsolutePath(what: string, value: string): string {
   return value;
 }
 
+/** An absolute path of cgroup names, each at most NAME_MAX bytes, and not the root itself. */
+export function requireCgroup(what: string, value: string): string {
+  requireAbsolutePath(what, value);
+  const isName = (part: string): boolean =>
+    part !== '' && part !== '.' && Buffer.byteLength(part) <= 255;
+  if (value.slice(1).split('/').every(isName)) return value;
+  throw invalid(
+    what,
+    value,
+    'must name a cgroup, such as /kubepods/pod1, without empty parts or "."',
+  );
+}
+
 /** A relative path that stays below the folder it is joined to. */
 export function requireRelativePath(what: string, value: string): string {
   requireNoControl(what, value);

@@ -44,7 +44,7 @@ export function resolveUser(
 ): ResolvedUser {
   const passwd = parsePasswd(files.passwd ?? '');
   const groups = parseGroup(files.group ?? '');
-  const wanted = wantedUser(request, imageUser);
+  const wanted = wantedUser(request, imageUser, passwd);
 
   const entry = passwd.find((e) =>
     wanted.kind === 'id' ? e.uid === wanted.uid : e.name === wanted.name,
@@ -72,9 +72,19 @@ export function resolveUser(
   };
 }
 
-function wantedUser(request: UserRequest, imageUser: string): ImageUser {
+function wantedUser(
+  request: UserRequest,
+  imageUser: string,
+  passwd: readonly PasswdEntry[],
+): ImageUser {
   if (request.uid !== null) return { kind: 'id', uid: requireId('run_as_user', request.uid) };
-  if (request.username !== '') return { kind: 'name', name: request.username };
+  const { username } = request;
+  if (username !== '') {
+    // A name may consist of digits; one that nobody has is a number.
+    if (!isPlainId(username) || passwd.some((e) => e.name === username))
+      return { kind: 'name', name: username };
+    return { kind: 'id', uid: Number(username) };
+  }
   return parseImageUser(imageUser);
 }
 

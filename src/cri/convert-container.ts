@@ -109,6 +109,12 @@ function toUser(security: LinuxContainerSecurityContext | undefined): UserReques
     policy:
       security?.supplementalGroupsPolicy === SupplementalGroupsPolicy.Strict ? 'strict' : 'merge',
   };
+  if (user.uid !== null && user.username !== '') {
+    throw new RuntimeError(
+      'invalid-argument',
+      `run_as_user ${user.uid} and run_as_username ${JSON.stringify(user.username.slice(0, 80))} are both given: give one of them`,
+    );
+  }
   if (user.gid !== null && user.uid === null && user.username === '') {
     throw new RuntimeError(
       'invalid-argument',

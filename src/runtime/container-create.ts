@@ -141,7 +141,9 @@ async function build(
   const limits = planLimits(context, record);
   const devices = await resolveDevices(context, request);
   const podFiles = await context.folders.sandboxFiles(sandbox.id);
-  for (const mount of request.mounts) await context.host.ensureMountSource(mount.source);
+  for (const { source } of request.mounts) {
+    undo.add(`remove ${source}`, await context.host.ensureMountSource(source));
+  }
   undo.add('remove the root filesystem', () => context.rootfs.remove(id));
   undo.add('remove the cgroup', async () => {
     await context.cgroups.kill(outer);
@@ -239,7 +241,9 @@ function applyUser(record: ContainerRecord, user: ResolvedUser): void {
   record.process.uid = uid;
   record.process.gid = gid;
   record.process.supplementalGroups = record.user.supplementalGroups;
-  if (!record.process.env.some((entry) => entry.startsWith('HOME='))) {
-    record.process.env.push(`HOME=${home}`);
+  // As runc does: an empty one counts for none.
+  if (!record.process.env.some((entry) => /^HOME=[^]/.test(entry))) {
+    const others = record.process.env.filter((entry) => entry !== 'HOME=');
+    record.process.env = [...others, `HOME=${home}`];
   }
 }

@@ -63,8 +63,8 @@ export interface HostFacts {
   readTextFile(path: string): Promise<string | null>;
   /** A device of the host, or all in a folder; throws for what is neither. */
   findDevices(path: string): Promise<HostDevice[]>;
-  /** Makes a missing folder on the host that a mount wants as its source. */
-  ensureMountSource(path: string): Promise<void>;
+  /** Makes a missing folder on the host that a mount wants as its source; answers how to undo that. */
+  ensureMountSource(path: string): Promise<() => Promise<void>>;
   /** Throws when the folder that should hold a log file is not there. */
   requireFolder(what: string, path: string): Promise<void>;
 }

@@ -4,7 +4,12 @@ import type { NamespaceModes } from '../core/model.js';
 import type { SandboxRequest } from '../core/requests.js';
 import { formatResolvConf } from '../core/resolv-conf.js';
 import { validateSysctls } from '../core/sysctl.js';
-import { requireAbsolutePath, requireNoControl, requireNonEmpty } from '../core/text.js';
+import {
+  requireAbsolutePath,
+  requireCgroup,
+  requireNoControl,
+  requireNonEmpty,
+} from '../core/text.js';
 
 /** HOST_NAME_MAX of Linux: sethostname(2) refuses more. */
 const HOSTNAME_MAX = 64;
@@ -26,7 +31,7 @@ export function validateSandbox(request: SandboxRequest): void {
     requireAbsolutePath('sandbox log_directory', request.logDirectory);
   }
   if (request.cgroupParent !== '') {
-    requireAbsolutePath('sandbox linux.cgroup_parent', request.cgroupParent);
+    requireCgroup('sandbox linux.cgroup_parent', request.cgroupParent);
     if (request.cgroupParent.endsWith('.slice')) {
       throw new RuntimeError(
         'invalid-argument',

@@ -106,7 +106,7 @@ export class FakeNode {
         hostname: () => 'node',
         readTextFile: (path) => Promise.resolve(`${path} of the host\n`),
         findDevices: () => Promise.resolve([]),
-        ensureMountSource: () => Promise.resolve(),
+        ensureMountSource: () => Promise.resolve(() => Promise.resolve()),
         requireFolder: (what, path) =>
           this.missingFolders.has(path)
             ? Promise.reject(new Error(`${what} ${path} does not exist`))

@@ -4,7 +4,7 @@ import { constants } from 'node:os';
 import type { ErrorKind } from '../../../src/core/errors.js';
 import { nativeError } from '../../../src/lxc/native-failure.js';
 
-const { ENOENT, EACCES, ELOOP, ENOSPC, EIO, EINVAL } = constants.errno;
+const { ENOENT, EACCES, EISDIR, ELOOP, ENOSPC, EIO, EINVAL } = constants.errno;
 
 describe('nativeError', () => {
   const cases: [step: string, errno: number, text: string, kind: ErrorKind, message: string][] = [
@@ -35,6 +35,27 @@ describe('nativeError', () => {
       '/s',
       'failed-precondition',
       'c: cannot mount host path "/s": permission denied (EACCES)',
+    ],
+    [
+      'recursive read-only',
+      EINVAL,
+      '/s',
+      'failed-precondition',
+      'RROUnsupported: c: cannot make host path "/s" read-only with all mounts below it: invalid argument (EINVAL)',
+    ],
+    [
+      'mount slave',
+      EINVAL,
+      '/s',
+      'failed-precondition',
+      'c: cannot follow mounts below host path "/s", which is on neither a shared nor a slave mount: invalid argument (EINVAL)',
+    ],
+    [
+      'device',
+      EISDIR,
+      '/dev/x',
+      'invalid-argument',
+      'c: cannot make device "/dev/x": illegal operation on a directory (EISDIR)',
     ],
     [
       'mount target',
