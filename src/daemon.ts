@@ -6,13 +6,14 @@
  * Containers are never touched by a start or a stop.
  */
 import type { Server } from 'node:net';
+import { createAdminServer } from './admin/server.js';
 import { compose, type Composition } from './compose.js';
 import { diffConfig } from './config/diff.js';
 import { loadConfig } from './config/load.js';
-import type { Config } from './config/schema.js';
-import { listenUnix } from './cri/listener.js';
+import { adminSocket, type Config } from './config/schema.js';
 import { missingControllers } from './cri/node-status.js';
-import { createCriServer, type CriServer } from './cri/server.js';
+import type { FrontEnd } from './cri/front-end.js';
+import { createCriServer } from './cri/server.js';
 import { loadAddon } from './native/binding.js';
 import { createLogger, type AgentLogger } from './observe/log.js';
 import { Notifier } from './observe/notify.js';
@@ -21,6 +22,7 @@ import type { RuntimeContext } from './runtime/context.js';
 import { recover } from './runtime/recovery.js';
 import { lockRoot } from './store/root-lock.js';
 import { listenStreaming, type StreamingServer } from './streaming/server.js';
+import { listenUnix } from './transport/unix-listener.js';
 import { VERSION } from './version.js';
 
 /** How long calls under way may take once a stop was asked for. */
@@ -75,8 +77,12 @@ class Daemon {
     );
     this.#closers.push(() => cri.close(GRACE_MS));
     // Listening first: whoever connects meanwhile is told UNAVAILABLE instead of finding no socket.
-    const listener = await this.#listen(cri, addon);
+    const listener = await this.#listen(config.socket, process.env, cri, addon);
     this.#closers.push(() => listener.close());
+    const admin = createAdminServer(context, { isReady: () => this.#ready, log });
+    this.#closers.push(() => admin.close(GRACE_MS));
+    const adminListener = await this.#listen(adminSocket(config), {}, admin, addon);
+    this.#closers.push(() => adminListener.close());
     await recover(context);
     const streaming: StreamingServer = await listenStreaming(
       config.streaming.address,
@@ -123,13 +129,18 @@ class Daemon {
     }
   }
 
-  #listen(cri: CriServer, addon: ReturnType<typeof loadAddon>): Promise<Server> {
+  #listen(
+    path: string,
+    env: NodeJS.ProcessEnv,
+    frontEnd: FrontEnd,
+    addon: ReturnType<typeof loadAddon>,
+  ): Promise<Server> {
     return listenUnix({
-      path: this.#config.socket,
-      env: process.env,
+      path,
+      env,
       peerCredentials: (fd) => addon.peerCredentials(fd),
       accept: (socket) => {
-        cri.accept(socket);
+        frontEnd.accept(socket);
       },
       log: this.#log,
     });

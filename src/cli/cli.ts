@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.js';
 import { addCompletion } from './commands/completion.js';
+import { addAttach } from './commands/attach.js';
 import { addDoctor } from './commands/doctor.js';
 import { addExec } from './commands/exec.js';
 import { addImages } from './commands/images.js';
@@ -15,6 +16,7 @@ import { addStats } from './commands/stats.js';
 import { addRm, addStop } from './commands/stop.js';
 import { CommandFailure, EXIT_OK, asFailure, exitCodeOf, usage } from './failure.js';
 import { examples } from './option-values.js';
+import { processTerminal } from './terminal.js';
 import { printable } from './table.js';
 import { Session } from './session.js';
 import type { GlobalOptions, Host } from './session.js';
@@ -28,7 +30,7 @@ Exit codes:
   4    the agent can't be reached, or is not ready yet
   124  time-out
   130  interrupted
-  exec and run --wait end with the exit code of the command in the container.
+  exec, attach and run --wait end with the exit code of the command in the container.
 `;
 
 /** `argv` is what stands behind the command's own name. */
@@ -118,6 +120,7 @@ function program(session: Session, host: Host): Command {
   addPs(root, session);
   addLogs(root, session);
   addExec(root, session);
+  addAttach(root, session);
   addStats(root, session);
   addInspect(root, session);
   addStop(root, session);
@@ -138,9 +141,12 @@ function readerLeft(signal: AbortSignal): boolean {
 /** The real process: signals and a broken pipe abort the work. */
 function ownProcess(): { host: Host; release: () => void } {
   const controller = new AbortController();
+  const release = (): void => {
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal).off('SIGHUP', onSignal);
+  };
   const onSignal = (name: NodeJS.Signals): void => {
     // A second Ctrl-C ends the process the default way: what is being undone stays half done.
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+    release();
     controller.abort(new Error(name));
   };
   const onOutputError = (error: NodeJS.ErrnoException): void => {
@@ -148,7 +154,7 @@ function ownProcess(): { host: Host; release: () => void } {
     if (error.code !== 'EPIPE') throw error;
     controller.abort(READER_LEFT);
   };
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal).on('SIGHUP', onSignal);
   process.stdout.on('error', onOutputError);
   process.stderr.on('error', onOutputError);
   return {
@@ -157,9 +163,14 @@ function ownProcess(): { host: Host; release: () => void } {
       stdout: process.stdout,
       stderr: process.stderr,
       signal: controller.signal,
+      ...(process.stdin.isTTY &&
+        process.stdout.isTTY && { terminal: processTerminal(process.stdin, process.stdout) }),
+      releaseInput: () => {
+        process.stdin.pause();
+        // A file has none of it, and needs none.
+        (process.stdin as { unref?: () => void }).unref?.();
+      },
     },
-    release: () => {
-      process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
-    },
+    release,
   };
 }

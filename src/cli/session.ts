@@ -1,17 +1,25 @@
 /** What one run of the command works with: streams, options, configuration, connection. */
+import { z } from 'zod';
+import { connectAdmin, type AdminClient } from '../admin/client.js';
 import { loadConfig } from '../config/load.js';
-import type { Config } from '../config/schema.js';
+import { adminSocket, type Config } from '../config/schema.js';
 import { connectCri } from '../cri/client.js';
 import type { CriClient } from '../cri/client.js';
+import { StatusRequest } from '../cri/gen/index.js';
 import { CommandFailure, asFailure } from './failure.js';
 import { Output } from './output.js';
 import type { OutputStream } from './output.js';
+import type { Terminal } from './terminal.js';
 
 /** The process around the command; tests bring their own. */
 export interface Host {
   stdin: AsyncIterable<Uint8Array | string>;
   stdout: OutputStream;
   stderr: OutputStream;
+  /** Where stdin and stdout are a terminal. */
+  terminal?: Terminal | undefined;
+  /** Nothing more is read of stdin: it does not keep the process. */
+  releaseInput?: () => void;
   /** Aborted by Ctrl-C, a closing signal, or a reader of stdout that went away. */
   signal: AbortSignal;
 }
@@ -30,6 +38,7 @@ export class Session {
   #options: GlobalOptions = {};
   #config: Promise<Config> | undefined;
   #client: CriClient | undefined;
+  #admin: AdminClient | undefined;
   #exitCode = 0;
 
   constructor(host: Host) {
@@ -83,8 +92,38 @@ export class Session {
     return this.#client;
   }
 
+  /** The socket for what CRI has no call for, as the agent itself tells it. */
+  async admin(): Promise<AdminClient> {
+    if (this.#admin !== undefined) return this.#admin;
+    const cri = await this.cri();
+    const { info } = await cri.runtime.status(StatusRequest.create({ verbose: true }), {
+      signal: this.signal,
+    });
+    const shown = shownConfig.safeParse(parseJson(info.get('config') ?? ''));
+    if (!shown.success)
+      throw new CommandFailure(
+        'unimplemented',
+        'the agent is too old for this command: restart it',
+      );
+    this.#admin = connectAdmin(adminSocket(shown.data));
+    return this.#admin;
+  }
+
+  get terminal(): Terminal | undefined {
+    return this.#host.terminal;
+  }
+
+  releaseInput(): void {
+    this.#host.releaseInput?.();
+  }
+
+  async *input(): AsyncGenerator<Buffer> {
+    for await (const chunk of this.#host.stdin) yield Buffer.from(chunk);
+  }
+
   close(): void {
     this.#client?.close();
+    this.#admin?.close();
   }
 
   async readInput(): Promise<string> {
@@ -98,6 +137,16 @@ export class Session {
   /** A word to the person at the terminal; programs that read JSON get none. */
   async note(text: string): Promise<void> {
     if (!this.json) await this.err.line(text);
+  }
+}
+
+const shownConfig = z.object({ state: z.string(), admin: z.object({ socket: z.string() }) });
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
   }
 }
 

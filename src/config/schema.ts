@@ -42,6 +42,19 @@ export const configSchema = z.strictObject({
     expects: SOCKET,
     reloadable: false,
   }),
+  admin: z
+    .strictObject({
+      socket: z
+        .union([z.literal(''), socketPath])
+        .default('')
+        .register(keyInfo, {
+          description:
+            'Unix socket for what CRI has no call for: `pvecri exec` and `pvecri attach` use it. Empty stands for `admin.sock` in the folder `state`.',
+          expects: `"", or ${SOCKET}`,
+          reloadable: false,
+        }),
+    })
+    .prefault({}),
   log: z
     .strictObject({
       level: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info').register(keyInfo, {
@@ -122,6 +135,11 @@ export const configSchema = z.strictObject({
 });
 
 export type Config = z.infer<typeof configSchema>;
+
+/** Where the admin socket is. */
+export function adminSocket(config: { state: string; admin: { socket: string } }): string {
+  return config.admin.socket === '' ? `${config.state}/admin.sock` : config.admin.socket;
+}
 
 export interface ConfigKey extends KeyInfo {
   /** Dotted, as in `log.level`. */

@@ -46,6 +46,28 @@ export function connectCri(
   socketPath: string,
   { timeoutMs = DEFAULT_TIMEOUT_MS }: { timeoutMs?: number } = {},
 ): CriClient {
+  const connection = { ...openConnection(socketPath), timeoutMs };
+  const { client } = connection;
+  return {
+    runtime: bind(connection, RuntimeServiceService),
+    image: bind(connection, ImageServiceService),
+    close: () => {
+      client.close();
+    },
+  };
+}
+
+export interface ClientConnection {
+  client: Client;
+  path: string;
+}
+
+interface Connection extends ClientConnection {
+  timeoutMs: number;
+}
+
+/** Does not wait: the first call connects. */
+export function openConnection(socketPath: string): ClientConnection {
   const path = resolve(socketPath);
   if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
     throw new RuntimeError(
@@ -60,20 +82,7 @@ export function connectCri(
     'grpc.initial_reconnect_backoff_ms': 100,
     'grpc.max_reconnect_backoff_ms': 1000,
   });
-  const connection = { client, path, timeoutMs };
-  return {
-    runtime: bind(connection, RuntimeServiceService),
-    image: bind(connection, ImageServiceService),
-    close: () => {
-      client.close();
-    },
-  };
-}
-
-interface Connection {
-  client: Client;
-  path: string;
-  timeoutMs: number;
+  return { client, path };
 }
 
 type AnyMethod = MethodDefinition<object, object>;
@@ -163,9 +172,10 @@ function refuseAborted(method: AnyMethod, signal: AbortSignal | undefined): void
   }
 }
 
-async function explain(
-  connection: Connection,
-  method: AnyMethod,
+/** What a call failed with, in the words of this side. */
+export async function explain(
+  connection: ClientConnection,
+  method: { path: string },
   error: unknown,
 ): Promise<RuntimeError> {
   if (!isServiceError(error)) {

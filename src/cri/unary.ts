@@ -47,15 +47,15 @@ async function answer<Req, Res>(
   call: ServerUnaryCall<Req, Res>,
   always: boolean,
 ): Promise<Res> {
-  if (!always && !gate.isReady()) {
-    throw new RuntimeError(
-      'unavailable',
-      'the agent is starting or stopping: try again in a moment',
-    );
-  }
+  if (!always) requireReady(gate);
   const controller = new AbortController();
   call.once('cancelled', () => {
     controller.abort();
   });
   return handler(call.request, { signal: controller.signal });
+}
+
+export function requireReady(gate: Gate): void {
+  if (gate.isReady()) return;
+  throw new RuntimeError('unavailable', 'the agent is starting or stopping: try again in a moment');
 }

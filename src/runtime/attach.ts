@@ -1,15 +1,19 @@
 /** Attach: a client at a running container's own process. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { RuntimeError } from '../core/errors.js';
-import type { ExitRecord } from '../core/model.js';
 import type { AttachSession } from '../core/ports.js';
 import type { RuntimeContext } from './context.js';
 import { requireRunning } from './exec-process.js';
+import type { Container } from './objects.js';
+
+/** How long the end of a container may take to be known after its clients were told. */
+const END_MS = 2000;
 
 export interface Attachment {
   session: AttachSession;
   tty: boolean;
-  /** When the container ends. */
-  exit: Promise<ExitRecord>;
+  /** The container's exit code, after its last output was read. Rejects when the client was dropped. */
+  exited: Promise<number>;
 }
 
 export async function attach(
@@ -31,5 +35,22 @@ export async function attach(
     tty: record.tty,
     stdin: request.stdin,
   });
-  return { session, tty: record.tty, exit: container.ended };
+  const exited = session.ended.then((end) => exitCodeAfter(container, end));
+  // Whoever leaves does not look at it.
+  exited.catch(() => undefined);
+  return { session, tty: record.tty, exited };
+}
+
+async function exitCodeAfter(
+  container: Container,
+  end: Awaited<AttachSession['ended']>,
+): Promise<number> {
+  if (end === 'exited') return (await container.ended).exitCode;
+  // A shim that was killed drops its clients too.
+  const exit = await Promise.race([container.ended, sleep(END_MS, undefined, { ref: false })]);
+  if (exit !== undefined && end === 'dropped') return exit.exitCode;
+  throw new RuntimeError(
+    'aborted',
+    `detached from container ${container.id}: ${end === 'dropped' ? 'its output was not read for too long' : 'the client left'}`,
+  );
 }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { connect } from 'node:net';
 import { once } from 'node:events';
-import { listenUnix } from '../../../src/cri/listener.js';
+import { listenUnix } from '../../../src/transport/unix-listener.js';
 import { withTempFolder } from '../../support/temp.js';
 
 describe('the CRI listener', () => {

@@ -1,4 +1,4 @@
-/** The unix socket on which CRI is spoken: made by us or passed by systemd, for root alone. */
+/** A unix socket for root alone: made by us, or passed by systemd. */
 import { chmodSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
@@ -7,7 +7,10 @@ import type { Logger } from '../core/logger.js';
 
 export interface ListenerOptions {
   path: string;
-  /** The process environment: systemd's LISTEN_FDS and LISTEN_PID are looked for in it. */
+  /**
+   * The process environment, for the one socket that systemd may pass (LISTEN_FDS, LISTEN_PID); {} for
+   * any other.
+   */
   env: Readonly<Record<string, string | undefined>>;
   peerCredentials(fd: number): { pid: number; uid: number; gid: number };
   accept(socket: Socket): void;
@@ -62,7 +65,7 @@ function isAllowed(options: ListenerOptions, socket: Socket): boolean {
   try {
     const { uid, pid } = options.peerCredentials(fd);
     if (uid === 0) return true;
-    options.log.warn({ uid, pid }, 'refused a connection: only root may speak CRI');
+    options.log.warn({ uid, pid }, 'refused a connection: it is for root alone');
   } catch (error) {
     options.log.warn({ err: error }, 'refused a connection: its credentials cannot be read');
   }
