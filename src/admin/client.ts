@@ -63,12 +63,14 @@ export class AdminStream {
   }
 
   async *messages(): AsyncGenerator<NonNullable<Output['message']>> {
+    let reached = false;
     try {
       for await (const { message } of this.#call as AsyncIterable<Output>) {
+        reached = true;
         if (message !== undefined) yield message;
       }
     } catch (error) {
-      throw await explain(this.#connection, this.#method, error);
+      throw await explain(this.#connection, this.#method, error, reached);
     }
   }
 

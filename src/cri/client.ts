@@ -172,16 +172,17 @@ function refuseAborted(method: AnyMethod, signal: AbortSignal | undefined): void
   }
 }
 
-/** What a call failed with, in the words of this side. */
+/** What a call failed with, in the words of this side. `reached`: the agent had answered already. */
 export async function explain(
   connection: ClientConnection,
   method: { path: string },
   error: unknown,
+  reached = false,
 ): Promise<RuntimeError> {
   if (!isServiceError(error)) {
     return new RuntimeError('internal', `${method.path} failed: ${String(error)}`, error);
   }
-  if (error.code === status.UNAVAILABLE) {
+  if (error.code === status.UNAVAILABLE && !reached) {
     const refusal = await probe(connection.path);
     if (refusal !== undefined) {
       const why = hasCode(refusal, 'ENOENT')

@@ -162,10 +162,10 @@ describe('pvecri with an agent', () => {
       assert.equal((await run(['exec', 'server', '--', 'true'])).code, 0);
     });
 
-    it('says that an interactive command is not there yet', async () => {
+    it('gives a command a terminal only where it has one itself', async () => {
       const { code, stderr } = await run(['exec', '-i', '-t', 'server', '--', 'sh']);
-      assert.equal(code, 1);
-      assert.match(stderr, /interactive exec .* needs the streaming server/);
+      assert.equal(code, 2);
+      assert.match(stderr, /-t with -i needs a terminal/);
     });
 
     it('has figures', async () => {

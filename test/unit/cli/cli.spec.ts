@@ -10,6 +10,7 @@ const COMMANDS = [
   'ps',
   'logs',
   'exec',
+  'attach',
   'stats',
   'inspect',
   'stop',
