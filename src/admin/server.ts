@@ -35,7 +35,9 @@ export function createAdminServer(context: RuntimeContext, gate: Gate): FrontEnd
   });
   const front = frontEnd(server);
   return {
-    accept: front.accept,
+    accept: (socket) => {
+      front.accept(socket);
+    },
     close: (graceMs) => {
       // A session may last for days: a stop of the agent does not wait for it.
       closing.abort(

@@ -23,7 +23,7 @@ export async function runStream(
     stream.cancel();
   };
   session.signal.addEventListener('abort', onAbort, { once: true });
-  let detached = false;
+  const typed = { detached: false };
   let code: number | undefined;
   try {
     if (session.signal.aborted) stream.cancel();
@@ -35,7 +35,7 @@ export async function runStream(
           const keys = detachKeys && tty ? new DetachKeys() : undefined;
           if (stdin) {
             void sendInput(session, stream, keys).then((left) => {
-              detached = left;
+              typed.detached = left;
               if (left) stream.cancel();
             });
           }
@@ -52,13 +52,13 @@ export async function runStream(
       }
     }
   } catch (error) {
-    if (!detached) throw error;
+    if (!typed.detached) throw error;
   } finally {
     for (const leave of ways) leave();
     session.signal.removeEventListener('abort', onAbort);
     session.releaseInput();
   }
-  if (detached) return undefined;
+  if (typed.detached) return undefined;
   if (code === undefined)
     throw new CommandFailure('internal', 'the agent ended the stream without an exit code');
   return code;
