@@ -195,8 +195,13 @@ describe('a seccomp profile file', () => {
     ],
     [
       'a hostile wealth of names',
-      `{"names":${JSON.stringify(Array(4097).fill('read'))},"action":"SCMP_ACT_TRAP"}`,
-      /4096 system calls/,
+      `{"names":${JSON.stringify(Array(2049).fill('read'))},"action":"SCMP_ACT_TRAP"}`,
+      /2048 system calls/,
+    ],
+    [
+      'a hostile wealth of conditions',
+      `{"names":${JSON.stringify(Array(257).fill('read'))},"action":"SCMP_ACT_TRAP","args":[{"index":0,"op":"SCMP_CMP_EQ"}]}`,
+      /256 of them with args/,
     ],
   ];
   for (const [what, text, message] of refused) {
