@@ -152,6 +152,21 @@ describe('FileStateStore', () => {
       });
     }));
 
+  it('reads what agents wrote that knew no ambient capabilities and no target', () =>
+    withTempFolder(async (root) => {
+      const store = new FileStateStore(root);
+      const id = containerId('c');
+      await store.saveContainer(container(id));
+      const path = join(root, 'containers', id, 'container.json');
+      const record = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
+      delete record['pidNamespace'];
+      delete (record['process'] as Record<string, unknown>)['ambientCapabilities'];
+      await writeFile(path, JSON.stringify(record));
+      const { containers, unreadable } = await store.load();
+      assert.deepEqual(unreadable, []);
+      assert.deepEqual(containers, [{ ...container(id), pidNamespace: null }]);
+    }));
+
   it('keeps order and bytes of labels and annotations', () =>
     withTempFolder(async (root) => {
       const store = new FileStateStore(root);
