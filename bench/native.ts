@@ -22,7 +22,7 @@ const RUNS_PER_ROUND = 3;
 export const native: Part = {
   names: ['spawn', 'overlay-mount', 'cgroup-sweep', 'pinned-network'],
   about:
-    'time a spawn blocks the event loop (peer: child_process); overlay of 10 layers (mount(8)); all figures of 200 cgroups (readFileSync of their cpu.stat alone); network namespace bound to a file (unshare(1))',
+    'spawn of a program until it runs (peer: child_process, which blocks the event loop so long); overlay of 10 layers (mount(8)); all figures of 200 cgroups (readFileSync of their cpu.stat alone); network namespace bound to a file (unshare(1))',
   async measure(context) {
     return [
       await spawning(context),
@@ -51,9 +51,9 @@ async function spawning(context: BenchContext): Promise<Figure> {
   const theirs: number[] = [];
   await repeat(context, async () => {
     let exited: Promise<unknown> = Promise.resolve();
-    await timed(ours, () => {
+    await timed(ours, async () => {
       const file = '/bin/true';
-      const child = spawner.spawn({ file, argv: ['true'], env: [], fds: [-1, -1, -1] });
+      const child = await spawner.spawn({ file, argv: ['true'], env: [], fds: [-1, -1, -1] });
       closeSync(child.pidfd);
       exited = child.exited;
     });
@@ -84,8 +84,8 @@ async function overlay(context: BenchContext): Promise<Figure> {
     const theirs: number[] = [];
     await repeat(context, async () => {
       let fd = -1;
-      await timed(ours, () => {
-        fd = addon.mountOverlay({ lower, upper, work });
+      await timed(ours, async () => {
+        fd = await addon.mountOverlay({ lower, upper, work });
       });
       closeSync(fd);
       await timed(theirs, () =>

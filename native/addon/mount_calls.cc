@@ -6,8 +6,11 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <memory>
+#include <utility>
 
 #include "addon/arguments.h"
+#include "addon/background_task.h"
 #include "addon/errors.h"
 #include "addon/overlay_mount.h"
 
@@ -22,9 +25,12 @@ Napi::Value MountOverlayCall(const Napi::CallbackInfo& info) {
   if (request.lower.empty()) throw Napi::TypeError::New(env, "lower must name a folder");
   request.upper = ToPath(options.Get("upper"), "upper");
   request.work = ToPath(options.Get("work"), "work");
-  UniqueFd mount;
-  if (Failure failure = MountOverlay(request, &mount)) throw SystemError(env, failure);
-  return Napi::Number::New(env, mount.release());
+  // On a thread of its own: overlayfs makes folders in the work folder, on a disk that may be busy.
+  auto mount = std::make_shared<UniqueFd>();
+  return PromiseInBackground(
+      env, "pvecri mount overlay",
+      [request = std::move(request), mount] { return MountOverlay(request, mount.get()); },
+      [mount](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, mount->release()); });
 }
 
 void MountSharedMemory(const Napi::CallbackInfo& info) {

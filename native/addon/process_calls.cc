@@ -7,8 +7,10 @@
 #include <cerrno>
 #include <climits>
 #include <csignal>
+#include <memory>
 
 #include "addon/arguments.h"
+#include "addon/background_task.h"
 #include "addon/errors.h"
 #include "addon/spawn_process.h"
 
@@ -49,12 +51,18 @@ Napi::Value Spawn(const Napi::CallbackInfo& info) {
     request.new_pid_namespace = options.Get("newPidNamespace").ToBoolean();
   }
 
-  SpawnedProcess process;
-  if (Failure failure = SpawnProcess(request, &process)) throw SystemError(env, failure);
-  Napi::Object result = Napi::Object::New(env);
-  result.Set("pid", Napi::Number::New(env, process.pid));
-  result.Set("pidfd", Napi::Number::New(env, process.pidfd.release()));
-  return result;
+  // On a thread of its own: clone3 suspends its caller until the child's execve, for which there
+  // may be no processor, and waits behind moves between cgroups.
+  auto process = std::make_shared<SpawnedProcess>();
+  return PromiseInBackground(
+      env, "pvecri spawn",
+      [request = std::move(request), process] { return SpawnProcess(request, process.get()); },
+      [process](Napi::Env env) -> Napi::Value {
+        Napi::Object result = Napi::Object::New(env);
+        result.Set("pid", Napi::Number::New(env, process->pid));
+        result.Set("pidfd", Napi::Number::New(env, process->pidfd.release()));
+        return result;
+      });
 }
 
 Napi::Value PidfdOpen(const Napi::CallbackInfo& info) {

@@ -64,7 +64,7 @@ export function createUnpack(
     const report = spawner.addon.pipe();
     let child;
     try {
-      child = spawner.spawn({
+      child = await spawner.spawn({
         file: helper,
         argv: argumentsOf(job, limits),
         env: [],

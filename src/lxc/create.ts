@@ -36,7 +36,7 @@ export async function createContainer(
   } catch (error) {
     throw wrap(error, `${subject}: cannot write its liblxc configuration`);
   }
-  const { shim, ready } = spawnShim(context, spec, message, rootfs);
+  const { shim, ready } = await spawnShim(context, spec, message, rootfs);
   const answer = new PipeReader(ready, MAX_ANSWER);
   const timer = setTimeout(() => {
     // The monitor and the held init die with it.
@@ -75,12 +75,12 @@ function killShim(context: CreateContext, shim: SpawnedProcess): void {
   }
 }
 
-function spawnShim(
+async function spawnShim(
   context: CreateContext,
   spec: ContainerSpec,
   message: Buffer,
   rootfs: number,
-): { shim: SpawnedProcess; ready: number } {
+): Promise<{ shim: SpawnedProcess; ready: number }> {
   const { addon } = context.spawner;
   const open: number[] = [];
   const own = (fd: number): number => {
@@ -103,7 +103,7 @@ function spawnShim(
     const ready = addon.pipe();
     own(ready.write);
     try {
-      const shim = context.spawner.spawn({
+      const shim = await context.spawner.spawn({
         file: context.programs.shim,
         argv: ['pvecri-shim', spec.id],
         env: [],

@@ -40,11 +40,11 @@ export interface Helper {
 }
 
 /** `initPidfd` is the container's init; it stays the caller's. On failure everything is closed. */
-export function spawnHelper(
+export async function spawnHelper(
   context: ExecContext,
   request: HelperRequest,
   initPidfd: number,
-): Helper {
+): Promise<Helper> {
   const { addon } = context.spawner;
   const ours: number[] = [];
   const theirs: number[] = [];
@@ -82,7 +82,7 @@ export function spawnHelper(
     const stderr = process.tty ? null : output();
     const control = input();
     const result = output();
-    const spawned = context.spawner.spawn({
+    const spawned = await context.spawner.spawn({
       file: '/proc/self/fd/7',
       argv: ['pvecri-exec', request.id],
       env: [],

@@ -33,7 +33,7 @@ export async function execStreamInContainer(
   request: ExecStreamRequest,
   initPidfd: number,
 ): Promise<ExecSession> {
-  const helper = spawnHelper(context, { ...request, reportStart: true }, initPidfd);
+  const helper = await spawnHelper(context, { ...request, reportStart: true }, initPidfd);
   const session = new HelperSession(request, helper);
   try {
     await session.started;

@@ -30,7 +30,7 @@ export async function execInContainer(
   initPidfd: number,
 ): Promise<ExecResult> {
   if (request.signal?.aborted === true) throw cancelled(request.id, request.signal.reason);
-  const helper = spawnHelper(
+  const helper = await spawnHelper(
     context,
     // Its stdio are pipes, whatever the container has.
     {

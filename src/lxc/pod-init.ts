@@ -27,7 +27,7 @@ export class PausePodInit implements PodInit {
 
   async start(id: SandboxId, cgroup: string, pinPath: string): Promise<void> {
     const { addon } = this.#spawner;
-    const { pid, pidfd, said } = this.#spawn(cgroup);
+    const { pid, pidfd, said } = await this.#spawn(cgroup);
     try {
       const words = await Promise.race([said, sleep(READY_MS, 'a time limit', { ref: false })]);
       if (words !== READY) {
@@ -69,7 +69,7 @@ export class PausePodInit implements PodInit {
     if (await this.isAlive(cgroup)) await new Promise(() => undefined);
   }
 
-  #spawn(cgroup: string): { pid: number; pidfd: number; said: Promise<string> } {
+  async #spawn(cgroup: string): Promise<{ pid: number; pidfd: number; said: Promise<string> }> {
     const { read, write } = this.#spawner.addon.pipe();
     // From here the socket owns the reading end.
     const reader = new Socket({ fd: read, readable: true, writable: false });
@@ -77,7 +77,7 @@ export class PausePodInit implements PodInit {
     try {
       const folder = join(this.#cgroupRoot, cgroup);
       cgroupFd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
-      const { pid, pidfd } = this.#spawner.spawn({
+      const { pid, pidfd } = await this.#spawner.spawn({
         file: this.#program,
         argv: ['pvecri-pause'],
         env: [],

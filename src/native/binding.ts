@@ -9,9 +9,10 @@ export interface NativeAddon {
   /**
    * Starts a program by clone3(CLONE_VM|CLONE_VFORK|CLONE_PIDFD[|CLONE_INTO_CGROUP]): no fork of Node.
    * The child gets default signal dispositions, an empty mask, a session of its own, exactly the
-   * descriptors listed, and nothing else. Throws {code, errno, syscall} when the program can't run.
+   * descriptors listed, and nothing else. Rejects with {code, errno, syscall} when the program can't run.
+   * The descriptors stay the caller's, who keeps them open until this has settled.
    */
-  spawn(options: SpawnOptions): { pid: number; pidfd: number };
+  spawn(options: SpawnOptions): Promise<{ pid: number; pidfd: number }>;
   ExitWatcher: new (onExit: (token: number, status: ExitStatus | null) => void) => ExitWatcher;
   CgroupSweeper: new () => CgroupSweeper;
 
@@ -46,7 +47,7 @@ export interface NativeAddon {
   /** umount2(MNT_DETACH | UMOUNT_NOFOLLOW). False when nothing was mounted there. */
   unmount(path: string): boolean;
   /** A detached overlay mount; `lower` is top layer first. */
-  mountOverlay(options: { lower: string[]; upper: string; work: string }): number;
+  mountOverlay(options: { lower: string[]; upper: string; work: string }): Promise<number>;
   /**
    * Reads a regular file below a root by openat2(RESOLVE_IN_ROOT), at most maxBytes of it; null when
    * it does not exist. Anything but a regular file throws EINVAL, without opening it for reading.

@@ -18,6 +18,7 @@ export class ProcessSpawner {
   readonly #watcher: ExitWatcher;
   readonly #waiting = new Map<number, (status: ExitStatus | null) => void>();
   #nextToken = 0;
+  #closed = false;
 
   constructor(addon: NativeAddon) {
     this.#addon = addon;
@@ -32,9 +33,11 @@ export class ProcessSpawner {
     return this.#addon;
   }
 
-  /** Throws a SystemError when the program cannot run. Waiting does not keep the agent alive. */
-  spawn(options: SpawnOptions): SpawnedProcess {
-    const { pid, pidfd } = this.#addon.spawn(options);
+  /** Rejects with a SystemError when the program cannot run. Waiting does not keep the agent alive. */
+  async spawn(options: SpawnOptions): Promise<SpawnedProcess> {
+    const { pid, pidfd } = await this.#addon.spawn(options);
+    // Closed meanwhile: it goes on, as those do that were there before.
+    if (this.#closed) return { pid, pidfd, exited: Promise.resolve(null) };
     try {
       return { pid, pidfd, exited: this.watch(pidfd) };
     } catch (error) {
@@ -55,6 +58,7 @@ export class ProcessSpawner {
 
   /** Idempotent. The processes go on. */
   close(): void {
+    this.#closed = true;
     this.#watcher.close();
     for (const settle of this.#waiting.values()) settle(null);
     this.#waiting.clear();
@@ -103,7 +107,7 @@ const KILL_MS = 2000;
 export async function runProcess(spawner: ProcessSpawner, options: RunOptions): Promise<RunResult> {
   if (options.signal?.aborted === true) throw cancelled(options);
   const limit = options.maxOutputBytes ?? DEFAULT_MAX_OUTPUT;
-  const child = startWithPipes(spawner, options);
+  const child = await startWithPipes(spawner, options);
   const stdout = new Collector(child.stdout, limit);
   const stderr = new Collector(child.stderr, limit);
   const interruption = new Interruption(options);
@@ -142,7 +146,7 @@ interface PipedProcess {
 }
 
 /** On failure every descriptor made here is closed. */
-function startWithPipes(spawner: ProcessSpawner, options: RunOptions): PipedProcess {
+async function startWithPipes(spawner: ProcessSpawner, options: RunOptions): Promise<PipedProcess> {
   const open: number[] = [];
   const pipe = (): { read: number; write: number } => {
     const ends = spawner.addon.pipe();
@@ -157,7 +161,7 @@ function startWithPipes(spawner: ProcessSpawner, options: RunOptions): PipedProc
     const input = options.input === undefined ? null : pipe();
     const output = pipe();
     const errors = pipe();
-    const child = spawner.spawn({
+    const child = await spawner.spawn({
       file: options.file,
       argv: options.argv,
       env: options.env,

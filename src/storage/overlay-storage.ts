@@ -72,7 +72,7 @@ export class OverlayStorage implements RootfsStorage {
     const folder = this.#folder(id);
     const lower = await this.#lowerFolders(image);
     try {
-      return this.#addon.mountOverlay({
+      return await this.#addon.mountOverlay({
         // overlayfs wants at least one lower folder; an image may have no layer.
         lower: lower.length > 0 ? lower : [join(folder, 'empty')],
         upper: join(folder, 'fs'),

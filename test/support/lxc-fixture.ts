@@ -108,9 +108,10 @@ export class LxcFixture {
     return spec;
   }
 
-  create(spec: ContainerSpec): Promise<void> {
+  async create(spec: ContainerSpec): Promise<void> {
     const layers = join(this.folder, 'layers');
-    return this.engine.create(spec, detachedRoot(this.spawner.addon, this.rootfs, layers));
+    const rootfs = await detachedRoot(this.spawner.addon, this.rootfs, layers);
+    await this.engine.create(spec, rootfs);
   }
 
   async run(spec: ContainerSpec): Promise<{ pid: number }> {

@@ -28,7 +28,7 @@ export function makeBusyboxRoot(folder: string): void {
 }
 
 /** A detached overlay of a folder with a writable layer of its own, as RootfsStorage.mount gives it. */
-export function detachedRoot(addon: NativeAddon, lower: string, layers: string): number {
+export function detachedRoot(addon: NativeAddon, lower: string, layers: string): Promise<number> {
   mkdirSync(layers, { recursive: true });
   const layer = mkdtempSync(join(layers, 'layer-'));
   const [upper, work] = [join(layer, 'upper'), join(layer, 'work')];

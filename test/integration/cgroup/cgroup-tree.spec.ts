@@ -32,9 +32,9 @@ describe('Cgroup2Tree', () => {
 
   const folder = (path: string): string => join(tree.root, path);
 
-  function startIn(path: string, script: string): SpawnedProcess {
+  async function startIn(path: string, script: string): Promise<SpawnedProcess> {
     const cgroupFd = openSync(folder(path), 'r');
-    const child = spawner.spawn({
+    const child = await spawner.spawn({
       file: '/bin/sh',
       argv: ['sh', '-c', script],
       env: ['PATH=/usr/bin:/bin'],
@@ -61,7 +61,7 @@ describe('Cgroup2Tree', () => {
     const own = (): string => /^0::.*$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[0] ?? '';
     const before = own();
     await tree.make(`${top}/a`);
-    const child = startIn(`${top}/a`, 'sleep 100');
+    const child = await startIn(`${top}/a`, 'sleep 100');
     // The second time finds what the first one left running, the last one finds it over.
     for (const pause of [0, 10, 300]) {
       await delay(pause);
@@ -96,7 +96,7 @@ describe('Cgroup2Tree', () => {
   it('says what to do where a level holds processes', async function () {
     if (tree.controllers.size === 0) this.skip();
     await tree.make(`${top}/a`);
-    const child = startIn(`${top}/a`, 'exec sleep 60');
+    const child = await startIn(`${top}/a`, 'exec sleep 60');
     await assert.rejects(
       tree.make(`${top}/a/b`),
       (error) => ofKind('failed-precondition')(error) && /it holds processes/.test(String(error)),
@@ -133,10 +133,9 @@ describe('Cgroup2Tree', () => {
       'sleep 60 & setsid sleep 60 & sleep 60',
       'while :; do (sleep 1 &) ; sleep 0.01; done',
     ];
-    const children = scripts.flatMap((script) => [
-      startIn(`${top}/c`, script),
-      startIn(`${top}/a/b`, script),
-    ]);
+    const children = await Promise.all(
+      scripts.flatMap((script) => [startIn(`${top}/c`, script), startIn(`${top}/a/b`, script)]),
+    );
     writeFileSync(join(folder(`${top}/a/b`), 'cgroup.freeze'), '1');
     await tree.kill(top);
     assert.equal(readFileSync(join(folder(`${top}/c`), 'cgroup.procs'), 'utf8'), '');
@@ -161,7 +160,7 @@ describe('Cgroup2Tree', () => {
   it('removes right after the last process ended', async () => {
     for (let round = 0; round < 20; round += 1) {
       await tree.make(`${top}/a`);
-      startIn(`${top}/a`, 'exec sleep 60');
+      await startIn(`${top}/a`, 'exec sleep 60');
       await tree.kill(`${top}/a`);
       await tree.remove(`${top}/a`);
     }
@@ -169,7 +168,7 @@ describe('Cgroup2Tree', () => {
 
   it('kills nothing when it removes', async () => {
     await tree.make(`${top}/a`);
-    const child = startIn(`${top}/a`, 'exec sleep 60');
+    const child = await startIn(`${top}/a`, 'exec sleep 60');
     await assert.rejects(tree.remove(top), ofKind('failed-precondition'));
     process.kill(child.pid, 0);
     assert.ok(existsSync(folder(`${top}/a`)));
@@ -199,7 +198,7 @@ describe('Cgroup2Tree', () => {
       await tree.make(`${top}/b`);
       tree.watch('web', `${top}/a`);
       tree.watch('db', `${top}/b`);
-      const child = startIn(`${top}/a`, 'i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done');
+      const child = await startIn(`${top}/a`, 'i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done');
       await child.exited;
       const before = BigInt(Date.now() - 1000) * 1_000_000n;
       const stats = await tree.stats(['web', 'db']);

@@ -25,7 +25,7 @@ describe('confinement of the unpack helper', () => {
     [report, blob] = [addon.pipe(), addon.pipe()];
     const target = openSync(join(temp, 'fs'), 'r');
     const diffId = `sha256:${'0'.repeat(64)}`;
-    helper = spawner.spawn({
+    helper = await spawner.spawn({
       file: join(libexecDir(), 'pvecri-unpack'),
       argv: ['pvecri-unpack', '--diff-id', diffId],
       env: [],

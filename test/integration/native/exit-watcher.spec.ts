@@ -9,7 +9,7 @@ import { openDescriptors, settlesAt, threads } from '../../support/descriptors.j
 describe('ExitWatcher', () => {
   const addon = loadAddon();
 
-  const start = (script: string): { pid: number; pidfd: number } =>
+  const start = (script: string): Promise<{ pid: number; pidfd: number }> =>
     addon.spawn({ file: '/bin/sh', argv: ['sh', '-c', script], env: [], fds: [-1, -1, -1] });
 
   async function until(condition: () => boolean): Promise<void> {
@@ -20,7 +20,7 @@ describe('ExitWatcher', () => {
   it('reports once, for a process that had ended before, too', async () => {
     const reports: [number, ExitStatus | null][] = [];
     const watcher = new addon.ExitWatcher((...report) => reports.push(report));
-    const child = start('exit 3');
+    const child = await start('exit 3');
     await delay(50);
     watcher.add(child.pidfd, 9007199254740991);
     closeSync(child.pidfd);
@@ -48,12 +48,12 @@ describe('ExitWatcher', () => {
   it('reports nothing after remove, but reaps its child', async () => {
     const reports: unknown[] = [];
     const watcher = new addon.ExitWatcher((token) => reports.push(token));
-    const child = start('sleep 0.05');
+    const child = await start('sleep 0.05');
     watcher.add(child.pidfd, 1);
     watcher.remove(1);
     watcher.remove(1);
     // The token is free again at once.
-    const second = start('sleep 0.05');
+    const second = await start('sleep 0.05');
     watcher.add(second.pidfd, 1);
     closeSync(child.pidfd);
     closeSync(second.pidfd);
@@ -64,9 +64,9 @@ describe('ExitWatcher', () => {
     assert.deepEqual(reports, [1]);
   });
 
-  it('refuses a token in use', () => {
+  it('refuses a token in use', async () => {
     const watcher = new addon.ExitWatcher(() => undefined);
-    const child = start('sleep 0.01');
+    const child = await start('sleep 0.01');
     watcher.add(child.pidfd, 1);
     assert.throws(() => {
       watcher.add(child.pidfd, 1);
@@ -84,7 +84,7 @@ describe('ExitWatcher', () => {
         assert.ok(!closed, 'a report came after close');
       });
       for (let token = 0; token < 4; token += 1) {
-        const child = start('exit 0');
+        const child = await start('exit 0');
         watcher.add(child.pidfd, token);
         closeSync(child.pidfd);
       }
@@ -109,7 +109,7 @@ describe('ExitWatcher', () => {
         '-e',
         `const addon = require(${JSON.stringify(`${libexecDir()}/pvecri.node`)});
         const start = (script) => addon.spawn({ file: '/bin/sh', argv: ['sh', '-c', script], env: [], fds: [-1, -1, -1] });
-        ${body}`,
+        (async () => { ${body} })();`,
       ],
       { encoding: 'utf8', timeout: 20_000 },
     );
@@ -119,7 +119,7 @@ describe('ExitWatcher', () => {
   it('does not keep a program alive, watched processes or not', () => {
     const result = program(`
       const watcher = new addon.ExitWatcher(() => undefined);
-      watcher.add(start('exec sleep 1').pidfd, 1);
+      watcher.add((await start('exec sleep 1')).pidfd, 1);
       console.log('end');`);
     assert.deepEqual(
       [result.status, result.signal, result.stdout],
@@ -133,7 +133,7 @@ describe('ExitWatcher', () => {
       process.on('uncaughtException', (error) => { console.log(error.message); watcher.close(); clearInterval(alive); });
       const watcher = new addon.ExitWatcher(() => { throw new Error('from the callback'); });
       const alive = setInterval(() => {}, 1000);
-      watcher.add(start('exit 0').pidfd, 1);`);
+      watcher.add((await start('exit 0')).pidfd, 1);`);
     assert.deepEqual(
       [result.status, result.signal, result.stdout],
       [0, null, 'from the callback\n'],
@@ -145,9 +145,9 @@ describe('ExitWatcher', () => {
     const result = program(`
       const watcher = new addon.ExitWatcher(() => { watcher.close(); next(); });
       const alive = setInterval(() => {}, 1000);
-      watcher.add(start('exit 0').pidfd, 1);
-      function next() {
-        for (let i = 0; i < 50; i += 1) new addon.ExitWatcher(() => undefined).add(start('exit 0').pidfd, 1);
+      watcher.add((await start('exit 0')).pidfd, 1);
+      async function next() {
+        for (let i = 0; i < 50; i += 1) new addon.ExitWatcher(() => undefined).add((await start('exit 0')).pidfd, 1);
         setTimeout(() => {
           gc(); gc();
           setTimeout(() => { console.log(require('fs').readdirSync('/proc/self/task').length < 30); clearInterval(alive); }, 50);
@@ -164,7 +164,7 @@ describe('ExitWatcher', () => {
     const result = program(`
       const watcher = new addon.ExitWatcher(() => undefined);
       const sweeper = new addon.CgroupSweeper();
-      for (let i = 0; i < 20; i += 1) watcher.add(start('exit 0').pidfd, i);
+      for (let i = 0; i < 20; i += 1) watcher.add((await start('exit 0')).pidfd, i);
       sweeper.sweep(new Float64Array(1)); addon.interfaceCounters(['/proc/self/ns/net']); addon.lxcState('/var/lib/lxc', 'none');
       addon.pinNamespaces({ net: '/nowhere/at/all' }).catch(() => undefined);
       process.exit(7);`);

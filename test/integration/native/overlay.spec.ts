@@ -43,9 +43,9 @@ describe('mountOverlay', () => {
   }
 
   for (const count of [1, 30, 120]) {
-    it(`merges ${count} layers, the first on top`, () => {
+    it(`merges ${count} layers, the first on top`, async () => {
       const options = layers(count);
-      const fd = addon.mountOverlay(options);
+      const fd = await addon.mountOverlay(options);
       const root = `/proc/self/fd/${fd}`;
       assert.equal(readFileSync(join(root, 'all'), 'utf8'), 'layer 0');
       assert.equal(readdirSync(root).length, count + 1);
@@ -59,15 +59,15 @@ describe('mountOverlay', () => {
     });
   }
 
-  it('takes paths longer than fsconfig does, and with characters overlay treats as its own', () => {
+  it('takes paths longer than fsconfig does, and with characters overlay treats as its own', async () => {
     const options = layers(3, `${'deep/'.repeat(50)}a:b,c\\d e`);
     assert.ok(options.lower[0]!.length > 256);
-    const fd = addon.mountOverlay(options);
+    const fd = await addon.mountOverlay(options);
     assert.equal(readdirSync(`/proc/self/fd/${fd}`).length, 4);
     closeSync(fd);
   });
 
-  it('honours whiteouts and opaque marks in user.overlay.*', () => {
+  it('honours whiteouts and opaque marks in user.overlay.*', async () => {
     const options = layers(2);
     const [top, bottom] = options.lower as [string, string];
     mkdirSync(join(top, 'd'));
@@ -77,31 +77,31 @@ describe('mountOverlay', () => {
     writeFileSync(join(top, 'only-1'), '');
     setAttribute(join(top, 'only-1'), 'user.overlay.whiteout', 'y');
     setAttribute(top, 'user.overlay.opaque', 'x');
-    const fd = addon.mountOverlay(options);
+    const fd = await addon.mountOverlay(options);
     assert.deepEqual(readdirSync(`/proc/self/fd/${fd}/d`), []);
     assert.ok(!readdirSync(`/proc/self/fd/${fd}`).includes('only-1'));
     closeSync(fd);
   });
 
-  it('names the folder and the call that failed', () => {
+  it('names the folder and the call that failed', async () => {
     const options = layers(1);
-    assert.throws(() => addon.mountOverlay({ ...options, lower: [join(folder, 'none')] }), {
+    await assert.rejects(addon.mountOverlay({ ...options, lower: [join(folder, 'none')] }), {
       code: 'ENOENT',
       syscall: 'fsconfig',
       path: join(folder, 'none'),
     });
-    assert.throws(() => addon.mountOverlay({ ...options, upper: join(folder, 'none') }), {
+    await assert.rejects(addon.mountOverlay({ ...options, upper: join(folder, 'none') }), {
       code: 'ENOENT',
       path: join(folder, 'none'),
     });
-    assert.throws(
-      () => addon.mountOverlay({ ...options, lower: [join(options.lower[0]!, 'all')] }),
+    await assert.rejects(
+      addon.mountOverlay({ ...options, lower: [join(options.lower[0]!, 'all')] }),
       {
         code: 'ENOTDIR',
       },
     );
     // Upper and work on two file systems: only the creation of the mount can tell.
-    assert.throws(() => addon.mountOverlay({ ...options, work: '/dev/shm' }), { code: 'EINVAL' });
+    await assert.rejects(addon.mountOverlay({ ...options, work: '/dev/shm' }), { code: 'EINVAL' });
   });
 });
 

@@ -136,7 +136,7 @@ describe('runProcess', () => {
   });
 
   it('answers those who wait when the spawner closes', async () => {
-    const child = spawner.spawn({
+    const child = await spawner.spawn({
       file: '/bin/sleep',
       argv: ['sleep', '60'],
       env: [],

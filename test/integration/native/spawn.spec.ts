@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { closeSync, mkdirSync, openSync, readFileSync, rmdirSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Cgroup2Tree } from '../../../src/cgroup/cgroup-tree.js';
 import { loadAddon } from '../../../src/native/binding.js';
@@ -31,35 +31,38 @@ describe('spawn', () => {
       extraFds: fds,
     }).then((result) => result.stdout.toString());
 
-  it('tells like node:fs why a program cannot run', () => {
+  it('tells like node:fs why a program cannot run', async () => {
     const options = { argv: ['x'], env: [], fds: [-1, -1, -1] };
-    assert.throws(() => addon.spawn({ ...options, file: '/no/such/file' }), {
+    await assert.rejects(addon.spawn({ ...options, file: '/no/such/file' }), {
       message: "ENOENT: no such file or directory, execve '/no/such/file'",
       code: 'ENOENT',
       errno: -2,
       syscall: 'execve',
       path: '/no/such/file',
     });
-    assert.throws(() => addon.spawn({ ...options, file: '/etc/passwd' }), { code: 'EACCES' });
-    assert.throws(() => addon.spawn({ ...options, file: '/bin/true', cwd: '/no/such' }), {
+    await assert.rejects(addon.spawn({ ...options, file: '/etc/passwd' }), { code: 'EACCES' });
+    await assert.rejects(addon.spawn({ ...options, file: '/bin/true', cwd: '/no/such' }), {
       code: 'ENOENT',
       syscall: 'chdir',
       path: '/no/such',
     });
-    assert.throws(() => addon.spawn({ ...options, file: '/bin/true', fds: [-1, -1, 99_999] }), {
+    await assert.rejects(addon.spawn({ ...options, file: '/bin/true', fds: [-1, -1, 99_999] }), {
       code: 'EBADF',
     });
-    assert.throws(() => addon.spawn({ ...options, file: '/bin/true', cgroupFd: 0 }), {
+    await assert.rejects(addon.spawn({ ...options, file: '/bin/true', cgroupFd: 0 }), {
       code: 'EBADF',
       syscall: 'clone3',
     });
   });
 
-  it('leaves no zombie behind when a program cannot run', () => {
-    const children = readFileSync('/proc/self/task/' + String(process.pid) + '/children', 'utf8');
-    assert.throws(() => addon.spawn({ file: '/no', argv: ['x'], env: [], fds: [-1, -1, -1] }));
-    const after = readFileSync('/proc/self/task/' + String(process.pid) + '/children', 'utf8');
-    assert.equal(after, children);
+  it('leaves no zombie behind when a program cannot run', async () => {
+    const ours = (): string =>
+      readdirSync('/proc/self/task')
+        .map((thread) => readFileSync(`/proc/self/task/${thread}/children`, 'utf8'))
+        .join('');
+    const children = ours();
+    await assert.rejects(addon.spawn({ file: '/no', argv: ['x'], env: [], fds: [-1, -1, -1] }));
+    assert.equal(ours(), children);
   });
 
   it('gives the child exactly the descriptors listed', async () => {
@@ -165,7 +168,7 @@ describe('spawn', () => {
 
   it('reports exit codes and signals', async () => {
     const status = async (script: string): Promise<unknown> => {
-      const child = spawner.spawn({
+      const child = await spawner.spawn({
         file: '/bin/sh',
         argv: ['sh', '-c', script],
         env: [PATH],
@@ -181,13 +184,15 @@ describe('spawn', () => {
   });
 
   it('runs 200 programs at once', async () => {
-    const children = Array.from({ length: 200 }, (_, i) =>
-      spawner.spawn({
-        file: '/bin/sh',
-        argv: ['sh', '-c', `exit ${i % 100}`],
-        env: [],
-        fds: [-1, -1, -1],
-      }),
+    const children = await Promise.all(
+      Array.from({ length: 200 }, (_, i) =>
+        spawner.spawn({
+          file: '/bin/sh',
+          argv: ['sh', '-c', `exit ${i % 100}`],
+          env: [],
+          fds: [-1, -1, -1],
+        }),
+      ),
     );
     const ends = await Promise.all(children.map((child) => child.exited));
     for (const child of children) closeSync(child.pidfd);

@@ -18,8 +18,8 @@ const WORKER = `
   forever(() => sweeper.sweep(Float64Array.from({ length: 50 }, (_, i) => i)));
   let token = 0;
   const watcher = new addon.ExitWatcher(() => watch());
-  const watch = () => {
-    const { pidfd } = addon.spawn({ file: '/bin/true', argv: ['true'], env: [], fds: [-1, -1, -1] });
+  const watch = async () => {
+    const { pidfd } = await addon.spawn({ file: '/bin/true', argv: ['true'], env: [], fds: [-1, -1, -1] });
     watcher.add(pidfd, token++);
     require('node:fs').closeSync(pidfd);
   };
