@@ -18,9 +18,8 @@ export const lists: Part = {
   about: `ListContainerStats of ${RUNNING} running containers in ${PODS} pods; ListContainers of ${LISTED} that do not run`,
   measure: (context) =>
     withSides(context, async (sides) => {
-      const { runtime } = { runtime: (side: Side) => side.client.runtime };
       const started = await fill(context, sides, RUNNING, async (side, containerId) => {
-        await runtime(side).startContainer({ containerId });
+        await side.client.runtime.startContainer({ containerId });
       });
       const stats = await answers(context, sides, 'stats-100', 'listContainerStats', (bytes) => {
         return ListContainerStatsResponse.decode(bytes).stats.length === RUNNING;
@@ -31,7 +30,8 @@ export const lists: Part = {
       // A container that was created has processes here and none by containerd, which makes them at
       // the start: ours are stopped, so that on both sides there is nothing but the record.
       await fill(context, sides, LISTED, async (side, containerId) => {
-        if (side.name === 'pvecri') await runtime(side).stopContainer({ containerId, timeout: 0n });
+        if (side.name === 'pvecri')
+          await side.client.runtime.stopContainer({ containerId, timeout: 0n });
       });
       const list = await answers(context, sides, 'list-1000', 'listContainers', (bytes) => {
         return ListContainersResponse.decode(bytes).containers.length === LISTED;
@@ -58,7 +58,8 @@ async function fill(
       for (let n = next++; n < count; n = next++) {
         signal.throwIfAborted();
         const pod = n % PODS;
-        await finish(side, await side.create(ids[pod] ?? '', `container-${n}`, `pod-${pod}`));
+        const names = [`container-${n}`, `pod-${pod}`] as const;
+        await finish(side, await side.create(ids[pod] ?? '', ...names, NamespaceMode.NODE));
       }
     };
     const lanes = await Promise.allSettled(Array.from({ length: LANES }, lane));

@@ -28,7 +28,12 @@ export interface Side {
   /** Processes that are there for pods but are no payload. */
   helpers(): number[];
   run(name: string, network?: NamespaceMode): Promise<string>;
-  create(podSandboxId: string, name: string, podName?: string): Promise<string>;
+  create(
+    podSandboxId: string,
+    name: string,
+    podName?: string,
+    network?: NamespaceMode,
+  ): Promise<string>;
   /** An answer as it comes over the wire, so that the client's decoding is in no figure. */
   raw(method: 'listContainers' | 'listContainerStats'): Promise<Buffer>;
 }
@@ -146,15 +151,17 @@ function calls(
   });
   const pod = (name: string, network: NamespaceMode = NamespaceMode.POD) => {
     const { linux } = podRequest(agent, name, {}, network).config ?? {};
-    return podRequest(agent, name, { linux: { ...linux, cgroupParent } }, network);
+    // A pod of the host's network has the host's name, and the kubelet sends none.
+    const hostname = network === NamespaceMode.NODE ? '' : name;
+    return podRequest(agent, name, { hostname, linux: { ...linux, cgroupParent } }, network);
   };
   return {
     async run(name, network) {
       return (await runtime.runPodSandbox(pod(name, network))).podSandboxId;
     },
-    async create(podSandboxId, name, podName = name) {
+    async create(podSandboxId, name, podName = name, network = NamespaceMode.POD) {
       const request = containerRequest(podSandboxId, name, PAYLOAD);
-      const { config: sandboxConfig } = pod(podName);
+      const { config: sandboxConfig } = pod(podName, network);
       return (await runtime.createContainer({ ...request, sandboxConfig })).containerId;
     },
     raw: (method) =>
