@@ -230,9 +230,9 @@ describe('Cgroup2Tree', () => {
       tree.watch('pod', `${top}/pod`, { countProcesses: true });
       const count = async () => (await tree.stats(['pod'])).get('pod')?.processes;
       assert.equal(await count(), 0);
-      startIn(`${top}/pod/a/lxc`, 'exec sleep 60');
-      startIn(`${top}/pod/b`, 'exec sleep 60');
-      startIn(`${top}/pod/b`, 'exec sleep 60');
+      await startIn(`${top}/pod/a/lxc`, 'exec sleep 60');
+      await startIn(`${top}/pod/b`, 'exec sleep 60');
+      await startIn(`${top}/pod/b`, 'exec sleep 60');
       assert.equal(await count(), 3);
       await tree.kill(`${top}/pod/b`);
       assert.equal(await count(), 1);
