@@ -61,6 +61,8 @@ module.exports = {
           '^src/version\\.ts$',
           '^src/cri/(client\\.ts|gen/)',
           '^src/admin/client',
+          // Raw mode: Node's own is none.
+          '^src/native/binding\\.ts$',
         ],
       },
     ),

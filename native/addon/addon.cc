@@ -14,6 +14,7 @@
 #include "addon/process_calls.h"
 #include "addon/root_file.h"
 #include "addon/seccomp_call.h"
+#include "addon/terminal_calls.h"
 
 namespace {
 
@@ -31,6 +32,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   pvecri::ExportCgroupSweeper(env, exports);
   pvecri::ExportNotify(env, exports);
   pvecri::ExportLxcCalls(env, exports);
+  pvecri::ExportTerminalCalls(env, exports);
   return exports;
 }
 

@@ -1,6 +1,7 @@
 /** The terminal around the command: its size, and raw mode, which ends on every way out. */
 import type { ReadStream, WriteStream } from 'node:tty';
 import type { TerminalSize } from '../core/model.js';
+import { loadAddon } from '../native/binding.js';
 
 export interface Terminal {
   size(): TerminalSize;
@@ -10,7 +11,7 @@ export interface Terminal {
   makeRaw(): () => void;
 }
 
-export function processTerminal(input: ReadStream, output: WriteStream): Terminal {
+export function processTerminal(input: ReadStream & { fd: number }, output: WriteStream): Terminal {
   return {
     size: () => {
       const [columns, rows] = output.getWindowSize();
@@ -24,13 +25,18 @@ export function processTerminal(input: ReadStream, output: WriteStream): Termina
       };
     },
     makeRaw: () => {
+      const addon = loadAddon();
+      const before = addon.makeTerminalRaw(input.fd);
       const restore = (): void => {
         process.off('exit', restore);
-        input.setRawMode(false);
+        try {
+          addon.setTerminal(input.fd, before);
+        } catch {
+          // The terminal is gone, as with a window that was closed.
+        }
       };
       // For an end that nobody foresaw; a process that is killed leaves the terminal to `reset`.
       process.once('exit', restore);
-      input.setRawMode(true);
       return restore;
     },
   };

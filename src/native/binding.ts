@@ -67,6 +67,9 @@ export interface NativeAddon {
   compileSeccomp(profile: SeccompProfile): Uint8Array;
   /** sd_notify without a spawn. False when NOTIFY_SOCKET is not set. */
   notify(message: string): boolean;
+  /** cfmakeraw(3) of a terminal; the answer is what it was, for setTerminal. */
+  makeTerminalRaw(fd: number): Uint8Array;
+  setTerminal(fd: number, settings: Uint8Array): void;
   /** Version of the liblxc that is loaded. */
   lxcVersion(): string;
   /** Command-socket calls for containers not our own (Proxmox CTs), on own threads with a time limit. */

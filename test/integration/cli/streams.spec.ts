@@ -189,7 +189,7 @@ describe('pvecri exec and attach', function () {
       const { child } = running;
       await until(() => running.stdout.includes('# '));
       child.stdin?.write('stty size; echo $TERM; tty\n');
-      await until(() => /31 97\r+\nxterm\r+\n\/dev\/pts\/\d+\r+\n/.test(running.stdout));
+      await until(() => /31 97\r\nxterm\r\n\/dev\/pts\/\d+\r\n/.test(running.stdout));
       const [pid] = processesWith(`${agent.configFile}\0exec\0-it`);
       const pty = readlinkSync(`/proc/${pid}/fd/0`);
       const stty = spawn('stty', ['-F', pty, 'rows', '40', 'cols', '120']);
