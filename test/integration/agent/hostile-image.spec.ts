@@ -318,6 +318,7 @@ describe('a hostile image or pod', function () {
       await exec(containerId, ['/bin/grep', '^Cap', '/proc/self/status']),
       none.join(''),
     );
+    for (let i = 0; i < 100 && !textOf(log).includes('CapAmb'); i++) await sleep(50);
     assert.equal(textOf(log), none.join(''));
     await remove(containerId);
   });
