@@ -1,4 +1,5 @@
 /** Pod sandboxes between CRI messages and the runtime's own types. */
+import { isIP } from 'node:net';
 import { RuntimeError } from '../core/errors.js';
 import type { NamespaceMode as Mode, NamespaceModes, Pairs, PortMapping } from '../core/model.js';
 import type { SandboxRequest } from '../core/requests.js';
@@ -84,6 +85,12 @@ function toPort(wire: WirePort): PortMapping {
         `port_mappings: ${field} ${wire[field]} is out of range: expected 0 to 65535`,
       );
     }
+  }
+  if (wire.hostIp !== '' && isIP(wire.hostIp) === 0) {
+    throw new RuntimeError(
+      'invalid-argument',
+      `port_mappings: host_ip ${JSON.stringify(wire.hostIp.slice(0, 80))} is not an IP address`,
+    );
   }
   return {
     protocol: toProtocol(wire.protocol),

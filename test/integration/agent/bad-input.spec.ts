@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { RuntimeError } from '../../../src/core/errors.js';
 import { ContainerState } from '../../../src/cri/gen/container.js';
 import { NamespaceMode } from '../../../src/cri/gen/namespace.js';
+import type { Signal } from '../../../src/cri/gen/signal.js';
 import { TestAgent } from '../../support/agent.js';
 import { containerRequest, IMAGE, podRequest, shell } from '../../support/cri-requests.js';
 
@@ -163,6 +164,80 @@ describe('bad input through CRI', function () {
       'invalid-argument',
       /cgroup_parent/,
     );
+  });
+
+  it('takes a megabyte of annotations byte for byte, and messages of nearly 16 MiB', async () => {
+    const { runtime } = agent.client;
+    const big = '\n\u0000"\u2028é'.repeat(1 << 17);
+    const annotations = new Map([['big', big]]);
+    const request = podRequest(agent, 'big', { annotations }, NamespaceMode.NODE);
+    const { podSandboxId } = await runtime.runPodSandbox(request);
+    const containerId = (
+      await runtime.createContainer(
+        containerRequest(podSandboxId, 'big', shell('true'), { annotations }),
+      )
+    ).containerId;
+    await agent.stop('SIGKILL');
+    await agent.start();
+    const found = await agent.client.runtime.podSandboxStatus({ podSandboxId, verbose: false });
+    assert.ok(found.status?.annotations.get('big') === big);
+    const { status } = await agent.client.runtime.containerStatus({ containerId, verbose: false });
+    assert.ok(status?.annotations.get('big') === big);
+    await agent.client.runtime.removePodSandbox({ podSandboxId });
+    const huge = podRequest(agent, 'huge', { annotations: new Map([['x', 'x'.repeat(15 << 20)]]) });
+    const made = await agent.client.runtime.runPodSandbox(huge);
+    await agent.client.runtime.removePodSandbox(made);
+    huge.config?.annotations.set('y', 'y'.repeat(2 << 20));
+    await refused(() => agent.client.runtime.runPodSandbox(huge), 'resource-exhausted', /larger/);
+  });
+
+  it('names what is malformed: metadata, times, containers of no pod', async () => {
+    const { runtime } = agent.client;
+    await refused(
+      () => runtime.runPodSandbox({ config: undefined, runtimeHandler: '' }),
+      'invalid-argument',
+      /config\.metadata is missing/,
+    );
+    const request = containerRequest(pod, 'c', shell('true'));
+    request.config!.metadata = undefined;
+    await refused(() => runtime.createContainer(request), 'invalid-argument', /config\.metadata/);
+    await refused(
+      () => runtime.createContainer(containerRequest('e'.repeat(64), 'c', shell('true'))),
+      'not-found',
+      /pod sandbox "e+"/,
+    );
+    await refused(
+      () => runtime.createContainer(containerRequest('', 'c', shell('true'))),
+      'invalid-argument',
+      /pod sandbox id is empty/,
+    );
+    await refused(
+      () => runtime.stopContainer({ containerId: 'f'.repeat(64), timeout: -1n }),
+      'invalid-argument',
+      /timeout -1 is negative/,
+    );
+    await refused(
+      () => runtime.execSync({ containerId: 'f'.repeat(64), cmd: ['x'], timeout: -5n }),
+      'invalid-argument',
+      /timeout -5 is negative/,
+    );
+    await refused(
+      () => create('c', { stopSignal: 999 as Signal }),
+      'invalid-argument',
+      /stop_signal 999/,
+    );
+    for (const call of [
+      () => runtime.reopenContainerLog({ containerId: unknown }),
+      () => runtime.execSync({ containerId: unknown, cmd: ['x'], timeout: 0n }),
+      () => runtime.containerStats({ containerId: unknown }),
+    ])
+      await refused(call, 'not-found', /container "f+" does not exist/);
+    const absent = await agent.client.image.imageStatus({
+      image: spec('example.org/absent:1'),
+      verbose: false,
+    });
+    assert.equal(absent.image, undefined);
+    await agent.client.image.removeImage({ image: spec('example.org/absent:1') });
   });
 
   it('resolves a symlink in the image inside the container alone', async () => {
