@@ -154,7 +154,8 @@ function toProfile(field: string, profile: WireProfile | undefined): SecurityPro
     case ProfileType.Unconfined:
       return 'unconfined';
     case ProfileType.Localhost:
-      return `localhost/${profile.localhostRef}`;
+      // Conformance gives it with the prefix of the superseded strings, too.
+      return `localhost/${profile.localhostRef.replace(/^localhost\//, '')}`;
     default:
       throw new RuntimeError(
         'invalid-argument',

@@ -173,6 +173,8 @@ describe('AppArmor', function () {
     assert.match(await exec(id, 'echo x > /secret'), /Permission denied/);
     assert.equal(await exec(id, 'echo x > /open && cat /open'), 'x\n');
     await remove(id);
+    const prefixed = { profileType: ProfileType.Localhost, localhostRef: `localhost/${NAME}` };
+    await remove(await expectLabel({ apparmor: prefixed }, `${NAME} (enforce)`));
     /* eslint-disable @typescript-eslint/no-deprecated -- older kubelets know nothing else */
     await remove(await expectLabel({ apparmorProfile: `localhost/${NAME}` }, `${NAME} (enforce)`));
     await remove(await expectLabel({ apparmorProfile: 'unconfined' }, 'unconfined'));

@@ -138,6 +138,9 @@ describe('seccomp profile files', function () {
   it('may be named by the superseded string', async () => {
     deny('SCMP_ACT_ERRNO');
     /* eslint-disable @typescript-eslint/no-deprecated -- older kubelets know nothing else */
+    const prefixed = await run('string', 'sleep 60', { seccomp: localhost(`localhost/${file}`) });
+    assert.equal(await exec(prefixed, 'chmod 700 /tmp').then(({ code }) => code), 1);
+    await agent.client.runtime.removeContainer({ containerId: prefixed });
     for (const [seccompProfilePath, mode] of [
       [`localhost/${file}`, 2],
       ['runtime/default', 2],
