@@ -66,7 +66,7 @@ describe('native programs under sanitizers', () => {
           target: target(name),
           readonly: true,
           recursiveReadonly: name === 'w',
-          propagation: 'slave',
+          propagation: 'private',
         })),
         process: { uid: 1000, gid: 1000, supplementalGroups: [3], cwd: '/tmp' },
       },
