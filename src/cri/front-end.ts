@@ -13,8 +13,11 @@ export interface FrontEnd {
 
 export function frontEnd(server: Server): FrontEnd {
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const sockets = new Set<Socket>();
   return {
     accept: (socket) => {
+      sockets.add(socket);
+      socket.once('close', () => sockets.delete(socket));
       injector.injectConnection(socket);
     },
     close: async (graceMs) => {
@@ -30,6 +33,8 @@ export function frontEnd(server: Server): FrontEnd {
         });
       });
       injector.destroy();
+      // A client that hangs never ends its side: its socket would keep this process alive.
+      for (const socket of sockets) socket.destroy();
     },
   };
 }

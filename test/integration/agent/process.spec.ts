@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
+import { connect as connectUnix, createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectCri } from '../../../src/cri/client.js';
@@ -169,6 +169,17 @@ describe('agent process', function () {
     );
     assert.equal(output, 'closed\n');
     await logged(/refused a connection: only root may speak CRI uid=65534/);
+  });
+
+  it('ends in spite of a client that does not hang up', async () => {
+    await agent.start();
+    const client = connectUnix({ path: agent.socket, allowHalfOpen: true });
+    // The preface of HTTP/2 and empty SETTINGS, and then never a word nor a FIN.
+    client.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0');
+    await once(client, 'data');
+    client.on('error', () => undefined);
+    assert.equal(await agent.stop(), 0);
+    client.destroy();
   });
 
   it('serves a socket that systemd passes, and leaves it in place', async () => {
