@@ -1,8 +1,11 @@
 /** Builds every part and wires them by their constructors. Nothing is started here but threads. */
 import { join } from 'node:path';
 import { Cgroup2Tree } from './cgroup/cgroup-tree.js';
+import { requireSystemdDriver, SystemdCgroupTree } from './cgroup/systemd-tree.js';
+import { isSystemdHost, SystemdUnits } from './cgroup/systemd-units.js';
 import type { Config } from './config/schema.js';
-import { readHostFacts } from './host-facts.js';
+import { CgroupLayouts } from './core/cgroup-layout.js';
+import { agentName, readHostFacts } from './host-facts.js';
 import { FolderImageStore } from './images/image-store.js';
 import { createRegistryOpener } from './images/registry-source.js';
 import { createUnpack } from './images/unpack-process.js';
@@ -37,7 +40,13 @@ export async function compose(
 ): Promise<Composition> {
   const { root, state } = config;
   const spawner = new ProcessSpawner(addon);
-  const cgroups = new Cgroup2Tree({ addon });
+  const tree = new Cgroup2Tree({ addon });
+  if (config.cgroup.driver === 'systemd') {
+    requireSystemdDriver({ isSystemd: isSystemdHost(), cgroupRoot: tree.root });
+  }
+  const units = new SystemdUnits({ spawner, libexecDir: libexecDir() });
+  const cgroups = new SystemdCgroupTree(tree, units);
+  const layouts = new CgroupLayouts(config.cgroup.driver, agentName(root));
   const network = new CniNetwork(cniFolders(config), {
     cacheFolder: join(root, 'networks'),
     run: (options) => runProcess(spawner, options),
@@ -56,7 +65,7 @@ export async function compose(
     objects.unreadable.push(file);
   }
   const rootfs = await OverlayStorage.open({ root: join(root, 'rootfs'), imagesRoot, addon });
-  const host = readHostFacts(root, addon, new HostAppArmor(spawner));
+  const host = readHostFacts(addon, new HostAppArmor(spawner));
   const context: RuntimeContext = {
     store: new FileStateStore(root),
     folders: new FileObjectFolders({ root, state }),
@@ -65,9 +74,10 @@ export async function compose(
     rootfs,
     sharedMemory: new TmpfsSharedMemory({ addon, directory: join(state, 'shm') }),
     images,
-    podInit: new PausePodInit({ spawner, libexecDir: libexecDir(), cgroupRoot: cgroups.root }),
-    engine: new LxcEngine({ spawner, libexecDir: libexecDir(), cgroupRoot: cgroups.root }),
+    podInit: new PausePodInit({ spawner, libexecDir: libexecDir(), cgroupRoot: tree.root }),
+    engine: new LxcEngine({ spawner, libexecDir: libexecDir(), cgroupRoot: tree.root }),
     cgroups,
+    layouts,
     log,
     host,
     objects,
@@ -81,9 +91,9 @@ export async function compose(
       registry.hostsDir = changed.images.hosts_dir;
     },
     close: async () => {
+      if (objects.isEmpty()) for (const { base } of layouts.all) await cgroups.remove(base);
+      tree.close();
       spawner.close();
-      cgroups.close();
-      if (objects.isEmpty()) await cgroups.remove(host.cgroupBase);
     },
   };
 }

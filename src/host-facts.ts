@@ -10,14 +10,9 @@ import { findDevices } from './host-devices.js';
 import type { NativeAddon } from './native/binding.js';
 import type { HostFacts } from './runtime/context.js';
 
-export function readHostFacts(
-  root: string,
-  addon: NativeAddon,
-  appArmor: HostFacts['appArmor'],
-): HostFacts {
+export function readHostFacts(addon: NativeAddon, appArmor: HostFacts['appArmor']): HostFacts {
   return {
     bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
-    cgroupBase: cgroupBase(root),
     now,
     newId: () => randomBytes(32).toString('hex'),
     kernel: release(),
@@ -34,10 +29,10 @@ export function readHostFacts(
   };
 }
 
-/** Agents side by side have different roots, and so do not remove each other's folders. */
-function cgroupBase(root: string): string {
-  if (root === '/var/lib/pvecri') return '/pvecri';
-  return `/pvecri-${createHash('sha256').update(root).digest('hex').slice(0, 12)}`;
+/** The agent's name in the cgroup tree. Agents side by side have different roots, and so do not remove each other's folders. */
+export function agentName(root: string): string {
+  if (root === '/var/lib/pvecri') return 'pvecri';
+  return `pvecri-${createHash('sha256').update(root).digest('hex').slice(0, 12)}`;
 }
 
 /** Rounded down to milliseconds, so never later than what a shim writes afterwards. */

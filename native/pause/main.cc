@@ -1,4 +1,5 @@
-// The init of a pod whose containers share a PID namespace: it reaps, and does nothing else.
+// The init of a pod whose containers share a PID namespace: it reaps, and does nothing else. As
+// `pvecri-pause hold` it keeps a scope of systemd, and does not even reap.
 //
 // It is started as pid 1 of the new namespace. The containers see it in their /proc, so it owns
 // nothing worth reaching: an empty root folder, no privileges, no dump, nobody's identity. It ends
@@ -49,10 +50,26 @@ const char* DropPrivileges() {
 
 void Say(const char* text) { (void)!::write(1, text, strlen(text)); }
 
+void CloseStdio() {
+  for (int fd = 0; fd < 3; ++fd) (void)::close(fd);
+}
+
+// Stays until it is killed, once a byte on descriptor 0 says that its scope stands; without the
+// byte whoever wanted the scope has died.
+int Hold() {
+  Say("ready");
+  (void)::close(1);
+  char go;
+  if (::read(0, &go, 1) != 1) return 1;
+  CloseStdio();
+  for (;;) (void)::pause();
+}
+
 }  // namespace
 
-int main() {
-  const char* failed = LeaveHost();
+int main(int argc, char** argv) {
+  const bool hold = argc == 2 && strcmp(argv[1], "hold") == 0;
+  const char* failed = hold ? nullptr : LeaveHost();
   if (failed == nullptr) failed = DropPrivileges();
   if (failed != nullptr) {
     char text[128];
@@ -60,11 +77,12 @@ int main() {
     Say(text);
     return 1;
   }
+  if (hold) return Hold();
   sigset_t all;
   sigfillset(&all);
   if (::sigprocmask(SIG_BLOCK, &all, nullptr) != 0) return 1;
   Say("ready");
-  for (int fd = 0; fd < 3; ++fd) (void)::close(fd);
+  CloseStdio();
   sigset_t children;
   sigemptyset(&children);
   sigaddset(&children, SIGCHLD);

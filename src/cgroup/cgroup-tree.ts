@@ -39,12 +39,12 @@ export class Cgroup2Tree implements CgroupTree {
     this.#sweeper = new options.addon.CgroupSweeper();
   }
 
-  async make(path: string): Promise<void> {
+  async make(path: string, settings: readonly CgroupSetting[] = []): Promise<void> {
     const parts = splitCgroupPath(path);
     for (let attempt = 1; ; attempt += 1) {
       try {
         await this.#makeParts(parts);
-        return;
+        break;
       } catch (error) {
         // Somebody removed a level between our steps, as the kubelet does with empty pods.
         if (!hasCode(error, 'ENOENT', 'ENODEV') || attempt === MAKE_ATTEMPTS) {
@@ -52,6 +52,7 @@ export class Cgroup2Tree implements CgroupTree {
         }
       }
     }
+    if (settings.length > 0) await this.configure(path, settings);
   }
 
   async #makeParts(parts: string[]): Promise<void> {
@@ -150,6 +151,18 @@ export class Cgroup2Tree implements CgroupTree {
       return await folders(join(this.root, ...splitCgroupPath(path)));
     } catch (error) {
       throw wrap(error, `cannot list cgroup ${path}`);
+    }
+  }
+
+  /** Whether a process is in it or below; false when it is not there. */
+  async isPopulated(path: string): Promise<boolean> {
+    try {
+      return isPopulated(
+        await readFile(join(this.#folderBelowRoot(path), 'cgroup.events'), 'utf8'),
+      );
+    } catch (error) {
+      if (hasCode(error, 'ENOENT', 'ENODEV')) return false;
+      throw wrap(error, `cannot read cgroup ${path}`);
     }
   }
 

@@ -111,10 +111,10 @@ export const configSchema = z.strictObject({
     .prefault({}),
   cgroup: z
     .strictObject({
-      driver: z.enum(['cgroupfs']).default('cgroupfs').register(keyInfo, {
+      driver: z.enum(['cgroupfs', 'systemd']).default('cgroupfs').register(keyInfo, {
         description:
-          'Who makes the cgroups of pods. It is what RuntimeConfig tells the kubelet. `systemd` is not implemented yet.',
-        expects: '"cgroupfs"; the systemd driver is not implemented yet',
+          "Who makes the cgroups of pods: the agent itself, or systemd, with a slice for each pod and a scope for each container. It is what RuntimeConfig tells the kubelet. `systemd` needs systemd as the host's init and cgroup v2 alone. Pods that are there keep what they were made with.",
+        expects: '"cgroupfs" or "systemd"',
         reloadable: false,
       }),
     })

@@ -314,8 +314,11 @@ export interface ExecResult {
 export interface CgroupTree {
   /** Controllers a pod's cgroup can use here; empty on a hybrid host. */
   readonly controllers: ReadonlySet<string>;
-  /** Makes a folder and its parents, with all usable controllers enabled down to its parent. */
-  make(path: string): Promise<void>;
+  /**
+   * Makes a folder and its parents, with all usable controllers enabled down to its parent, and
+   * configures it. What is a unit of systemd by its path is made by systemd.
+   */
+  make(path: string, settings?: readonly CgroupSetting[]): Promise<void>;
   /** Writes files of a folder in order; what the kernel refuses is told with file and value. */
   configure(path: string, settings: readonly CgroupSetting[]): Promise<void>;
   /**
@@ -327,7 +330,7 @@ export interface CgroupTree {
   write(writes: readonly CgroupWrite[]): Promise<void>;
   /** Kills every process below and waits until it is empty. OK when it is not there. */
   kill(path: string): Promise<void>;
-  /** Removes a folder with everything below; kills nothing. OK when it is not there. */
+  /** Removes what was made, with everything below; kills nothing. OK when it is not there. */
   remove(path: string): Promise<void>;
   /** Processes are about to be moved between cgroups: makes that quick, and resolves when it is. */
   expectMoves(): Promise<void>;

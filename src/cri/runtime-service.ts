@@ -66,6 +66,8 @@ export const runtimeServiceDefinition = {
   listContainerStats: { ...RuntimeServiceService.listContainerStats, ...asBytes },
 };
 
+const DRIVERS = { cgroupfs: CgroupDriver.CGROUPFS, systemd: CgroupDriver.SYSTEMD } as const;
+
 export function runtimeService(
   context: RuntimeContext,
   gate: Gate,
@@ -87,7 +89,7 @@ export function runtimeService(
       },
     ),
     runtimeConfig: rpc('RuntimeConfig', () => ({
-      linux: { cgroupDriver: CgroupDriver.CGROUPFS },
+      linux: { cgroupDriver: DRIVERS[context.layouts.driver] },
     })),
     ...sandboxRpcs(context, gate),
     ...containerRpcs(context, gate),

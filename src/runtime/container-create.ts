@@ -150,13 +150,9 @@ async function build(
     await context.cgroups.remove(outer);
   });
   undo.add('remove the folders', () => context.folders.removeContainerRun(id));
-  const makeCgroup = async (): Promise<void> => {
-    await context.cgroups.make(outer);
-    await context.cgroups.configure(outer, limits.before);
-  };
   await allDone([
     step(subject, 'prepare its root filesystem', context.rootfs.prepare(id, image)),
-    step(subject, 'make and limit its cgroup', makeCgroup()),
+    step(subject, 'make and limit its cgroup', context.cgroups.make(outer, limits.before)),
     step(subject, 'make the cgroup of the shims', context.cgroups.make(shim)),
     // liblxc moves its monitor and the container's first process.
     step(subject, 'prepare the moves between cgroups', context.cgroups.expectMoves()),

@@ -108,7 +108,7 @@ export function planContainer(
 ): ContainerPlan {
   requirePrivilegedPod(request, sandbox);
   const argv = commandLine(request, image);
-  const { cgroupBase } = context.host;
+  const podCgroup = sandbox.record.cgroup;
   const { capabilities, ambientCapabilities } = resolveCapabilities({
     ...request.capabilities,
     privileged: request.privileged,
@@ -136,12 +136,7 @@ export function planContainer(
       recursiveReadonly: mount.recursiveReadonly,
       propagation: mount.propagation,
     })),
-    cgroup: {
-      outer: `${sandbox.record.cgroup}/${id}`,
-      monitor: `${cgroupBase}/monitor/${id}`,
-      pivot: `${cgroupBase}/pivot`,
-      shim: `${cgroupBase}/shim`,
-    },
+    cgroup: context.layouts.of(podCgroup).container(podCgroup, id),
     user: { uid: 0, gid: 0, supplementalGroups: [] },
     stopSignal: request.stopSignal || parseSignal(image.config.stopSignal) || SIGTERM,
     resources: request.resources,

@@ -1,4 +1,5 @@
 /** What every verb works with: the ports, the objects, and one lock per object. */
+import type { CgroupLayouts } from '../core/cgroup-layout.js';
 import type { HostDevice } from '../core/devices.js';
 import type { Logger } from '../core/logger.js';
 import type {
@@ -30,6 +31,7 @@ export interface RuntimeContext {
   images: ImageStore;
   engine: ContainerEngine;
   cgroups: CgroupTree;
+  layouts: CgroupLayouts;
   log: Logger;
   host: HostFacts;
 
@@ -43,8 +45,6 @@ export interface RuntimeContext {
 /** Facts and kernel services that are neither a port with a fake nor an object. */
 export interface HostFacts {
   bootId: string;
-  /** Our own folder in the cgroup v2 hierarchy, e.g. `/pvecri`. */
-  cgroupBase: string;
   /** Nanoseconds since the epoch. */
   now(): bigint;
   newId(): string;

@@ -43,8 +43,8 @@ async function recoverSandbox(context: RuntimeContext, record: SandboxRecord): P
   if (record.phase === 'creating') {
     await attempt(context, `undo the half-made pod sandbox ${id}`, async () => {
       await context.network.detach(id);
-      await context.cgroups.kill(podInitCgroup(record));
-      await context.cgroups.remove(podInitCgroup(record));
+      await context.cgroups.kill(podInitCgroup(context, record));
+      await context.cgroups.remove(podInitCgroup(context, record));
       await context.namespaces.unpin(id);
       await context.sharedMemory.unmount(id);
       if (record.ownsCgroup) await context.cgroups.remove(record.cgroup);
@@ -71,7 +71,7 @@ async function isReady(context: RuntimeContext, record: SandboxRecord): Promise<
   if (record.phase !== 'ready' || record.bootId !== context.host.bootId) return false;
   if (!(await context.namespaces.isPinned(record.id, pinnedKinds(record.namespaces)))) return false;
   // A pinned PID namespace without its init is dead: nothing can be started in it (ENOMEM).
-  return record.namespaces.pid !== 'pod' || context.podInit.isAlive(podInitCgroup(record));
+  return record.namespaces.pid !== 'pod' || context.podInit.isAlive(podInitCgroup(context, record));
 }
 
 async function recoverContainer(
@@ -189,13 +189,14 @@ async function removeOrphans(context: RuntimeContext, networks: SandboxId[]): Pr
       context.sharedMemory.unmount(id),
     );
   }
-  const base = `${context.host.cgroupBase}/pod`;
-  for (const id of await context.cgroups.children(base)) {
-    if (isSandbox(id)) continue;
-    await attempt(context, `remove the cgroup of pod sandbox ${id}`, async () => {
-      await context.cgroups.kill(`${base}/${id}`);
-      await context.cgroups.remove(`${base}/${id}`);
-    });
+  for (const layout of context.layouts.all) {
+    for (const id of await context.cgroups.children(layout.ownPods)) {
+      if (isSandbox(id)) continue;
+      await attempt(context, `remove the cgroup of pod sandbox ${id}`, async () => {
+        await context.cgroups.kill(`${layout.ownPods}/${id}`);
+        await context.cgroups.remove(`${layout.ownPods}/${id}`);
+      });
+    }
   }
   for (const id of await context.rootfs.list()) {
     if (isContainer(id)) continue;

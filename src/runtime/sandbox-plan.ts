@@ -1,15 +1,12 @@
 /** Checks of a RunPodSandbox request, and which namespaces it needs pinned. No side effects. */
 import { RuntimeError } from '../core/errors.js';
+import type { SandboxId } from '../core/ids.js';
 import type { NamespaceModes } from '../core/model.js';
 import type { SandboxRequest } from '../core/requests.js';
 import { formatResolvConf } from '../core/resolv-conf.js';
 import { validateSysctls } from '../core/sysctl.js';
-import {
-  requireAbsolutePath,
-  requireCgroup,
-  requireNoControl,
-  requireNonEmpty,
-} from '../core/text.js';
+import { requireAbsolutePath, requireNoControl, requireNonEmpty } from '../core/text.js';
+import type { RuntimeContext } from './context.js';
 
 /** HOST_NAME_MAX of Linux: sethostname(2) refuses more. */
 const HOSTNAME_MAX = 64;
@@ -30,15 +27,6 @@ export function validateSandbox(request: SandboxRequest): void {
   if (request.logDirectory !== '') {
     requireAbsolutePath('sandbox log_directory', request.logDirectory);
   }
-  if (request.cgroupParent !== '') {
-    requireCgroup('sandbox linux.cgroup_parent', request.cgroupParent);
-    if (request.cgroupParent.endsWith('.slice')) {
-      throw new RuntimeError(
-        'invalid-argument',
-        `sandbox linux.cgroup_parent ${JSON.stringify(request.cgroupParent)} is a systemd slice, but the cgroup driver is cgroupfs: set the kubelet's cgroupDriver to cgroupfs`,
-      );
-    }
-  }
   if (request.runtimeHandler !== '') {
     throw new RuntimeError(
       'not-found',
@@ -55,9 +43,12 @@ export function validateSandbox(request: SandboxRequest): void {
   }
 }
 
-/** Where the init of a shared PID namespace lives: a pod's cgroup itself holds no processes. */
-export function podInitCgroup(record: { cgroup: string; id: string }): string {
-  return `${record.cgroup}/${record.id}`;
+/** Where the init of a shared PID namespace lives. */
+export function podInitCgroup(
+  { layouts }: RuntimeContext,
+  record: { cgroup: string; id: SandboxId },
+): string {
+  return layouts.of(record.cgroup).podInit(record.cgroup, record.id);
 }
 
 /** The host's network comes with the host's UTS namespace: both answer to the node's name. */

@@ -92,7 +92,7 @@ function newRecord(
     portMappings: request.portMappings,
     labels: request.labels,
     annotations: request.annotations,
-    cgroup: request.cgroupParent || `${context.host.cgroupBase}/pod/${id}`,
+    cgroup: context.layouts.configured.pod(request.cgroupParent, id),
     ownsCgroup: request.cgroupParent === '',
     namespaces: request.namespaces,
     sysctls: request.sysctls,
@@ -134,7 +134,7 @@ async function build(
     ...(sharesIpc ? [step(subject, 'make its /dev/shm', context.sharedMemory.mount(id))] : []),
   ]);
   if (request.namespaces.pid !== 'pod') return;
-  const initCgroup = podInitCgroup(record);
+  const initCgroup = podInitCgroup(context, record);
   undo.add('end the init', async () => {
     await context.cgroups.kill(initCgroup);
     await context.cgroups.remove(initCgroup);

@@ -33,8 +33,8 @@ async function giveBack(context: RuntimeContext, sandbox: Sandbox): Promise<void
   }
   try {
     if (sandbox.record.namespaces.pid === 'pod') {
-      await context.cgroups.kill(podInitCgroup(sandbox.record));
-      await context.cgroups.remove(podInitCgroup(sandbox.record));
+      await context.cgroups.kill(podInitCgroup(context, sandbox.record));
+      await context.cgroups.remove(podInitCgroup(context, sandbox.record));
     }
     await context.network.detach(id);
     await context.namespaces.unpin(id);

@@ -16,7 +16,7 @@ export function watchSandbox(context: RuntimeContext, sandbox: Sandbox): void {
 
 /** The kernel has killed all that was in its PID namespace by then. */
 function watchPodInit(context: RuntimeContext, sandbox: Sandbox): void {
-  context.podInit.ended(podInitCgroup(sandbox.record)).then(
+  context.podInit.ended(podInitCgroup(context, sandbox.record)).then(
     () => {
       sandbox.update({ ready: false });
     },

@@ -2,6 +2,7 @@
  * A node in memory: every port of core/ports.ts over plain maps, with failures on demand. What is
  * left in `node.left()` after a verb is what the verb left behind.
  */
+import { CgroupLayouts } from '../../src/core/cgroup-layout.js';
 import type { ContainerId, SandboxId } from '../../src/core/ids.js';
 import type { Logger } from '../../src/core/logger.js';
 import type {
@@ -81,7 +82,6 @@ export class FakeNode {
       log: this.#log(),
       host: {
         bootId: this.bootId,
-        cgroupBase: '/pvecri',
         now: () => (this.clock += 1_000_000n),
         newId: () => (this.#nextId++).toString(16).padStart(64, '0'),
         kernel: '6.12.0-test',
@@ -112,6 +112,7 @@ export class FakeNode {
             ? Promise.reject(new Error(`${what} ${path} does not exist`))
             : Promise.resolve(),
       },
+      layouts: new CgroupLayouts('cgroupfs', 'pvecri'),
       objects: new Objects(),
       locks: new KeyedMutex(),
       pending: new Map(),
@@ -417,9 +418,10 @@ export class FakeNode {
       },
       cgroups: {
         controllers: new Set(['cpu', 'memory']),
-        make: (path) =>
+        make: (path, settings = []) =>
           call('cgroups.make', () => {
             this.cgroups.add(path);
+            for (const { file, value } of settings) this.settings.set(`${path}/${file}`, value);
           }),
         configure: (path, settings) =>
           call('cgroups.configure', () => {

@@ -41,6 +41,8 @@ export class TestAgent {
   /** Stands for the host's network; bridges and leases of the test stay in it. */
   readonly netns = join(this.folder, 'netns');
   readonly cgroup = `/pvecri-${createHash('sha256').update(this.root).digest('hex').slice(0, 12)}`;
+  /** The same under the systemd cgroup driver, with what systemd calls it. */
+  readonly slice = `${this.cgroup.slice(1).replace('-', '_')}.slice`;
   #child: ChildProcess | undefined;
   #client: CriClient | undefined;
   /** All that the agents of this folder have logged. */
@@ -144,7 +146,9 @@ export class TestAgent {
     const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
       .split('\n')
       .filter((line) => line.includes(`${this.folder}/`) && !line.includes(this.netns));
-    const cgroups = existsSync(join(CGROUP_ROOT, this.cgroup)) ? [`cgroup ${this.cgroup}`] : [];
+    const cgroups = [this.cgroup, this.slice]
+      .filter((path) => existsSync(join(CGROUP_ROOT, path)))
+      .map((path) => `cgroup ${path}`);
     const links = inNetworkNamespace(this.netns, 'ip', '-o', 'link')
       .split('\n')
       .filter((line) => line.includes('veth'));
@@ -193,7 +197,7 @@ export class TestAgent {
     return readdirSync('/proc').flatMap((pid) => {
       try {
         const cgroup = readFileSync(`/proc/${pid}/cgroup`, 'utf8');
-        if (!cgroup.includes(this.cgroup)) return [];
+        if (!cgroup.includes(this.cgroup) && !cgroup.includes(this.slice)) return [];
         // The shims of a killed agent are init's children: a dead one waits for init alone.
         const state = /\) (.)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1];
         const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');

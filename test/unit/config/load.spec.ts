@@ -106,7 +106,7 @@ describe('loadConfig', () => {
       ['[network]\nbin_dirs = []', /key network\.bin_dirs is \[\]/],
       ['[network]\nbin_dirs = ["/x", 3]', /key network\.bin_dirs is \["\/x",3\]/],
       ['[network]\nbin_dirs = ["/x:/y"]', /and no ":"/],
-      ['[cgroup]\ndriver = "systemd"', /cgroup\.driver is "systemd": .* not implemented yet/],
+      ['[cgroup]\ndriver = "runc"', /cgroup\.driver is "runc": expected "cgroupfs" or "systemd"/],
       ['root = 1979-05-27', /key root is "1979-05-27"/],
     ];
     for (const [text, expected] of cases) assert.match(await refusal(text), expected);
