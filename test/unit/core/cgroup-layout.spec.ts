@@ -72,7 +72,7 @@ describe('cgroup layouts', () => {
     fc.assert(
       fc.property(agent, fc.oneof(fc.constant(''), slice), (name, parent) => {
         let layout = new CgroupLayouts('systemd', name).configured;
-        let pod = '';
+        let pod: string;
         try {
           pod = layout.pod(parent, sandbox);
         } catch {
