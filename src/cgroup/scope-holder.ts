@@ -33,7 +33,7 @@ export async function startHolder(
   scope: string,
 ): Promise<void> {
   const { addon } = spawner;
-  const holder = spawn(spawner, program);
+  const holder = await spawn(spawner, program);
   try {
     const late = sleep(program.timeoutMs, 'late', { ref: false });
     const word = await Promise.race([holder.said, late]);
@@ -71,7 +71,10 @@ interface Holder {
   complained: Promise<string>;
 }
 
-function spawn(spawner: ProcessSpawner, { file, argv, env }: HolderProgram): Holder {
+async function spawn(
+  spawner: ProcessSpawner,
+  { file, argv, env }: HolderProgram,
+): Promise<Holder> {
   const { addon } = spawner;
   const theirs: number[] = [];
   const ours: number[] = [];
@@ -83,7 +86,7 @@ function spawn(spawner: ProcessSpawner, { file, argv, env }: HolderProgram): Hol
     const [output, errors] = [pipe(), pipe()];
     theirs.push(output.write, errors.write);
     ours.push(output.read, errors.read);
-    const { pid, pidfd } = spawner.spawn({ file, argv, env, fds: theirs, cwd: '/' });
+    const { pid, pidfd } = await spawner.spawn({ file, argv, env, fds: theirs, cwd: '/' });
     ours.length = 0;
     return {
       pid,
