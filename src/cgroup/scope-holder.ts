@@ -71,10 +71,7 @@ interface Holder {
   complained: Promise<string>;
 }
 
-async function spawn(
-  spawner: ProcessSpawner,
-  { file, argv, env }: HolderProgram,
-): Promise<Holder> {
+async function spawn(spawner: ProcessSpawner, { file, argv, env }: HolderProgram): Promise<Holder> {
   const { addon } = spawner;
   const theirs: number[] = [];
   const ours: number[] = [];
