@@ -4,6 +4,7 @@ import { configSchema } from '../../config/schema.js';
 import type { Config } from '../../config/schema.js';
 import { connectCri } from '../../cri/client.js';
 import { agentChecks } from '../doctor/agent-checks.js';
+import { cgroupDriverChecks } from '../doctor/cgroup-driver-check.js';
 import { problem } from '../doctor/check.js';
 import type { Finding, Verdict } from '../doctor/check.js';
 import { realHost } from '../doctor/host-view.js';
@@ -32,7 +33,8 @@ async function examine(session: Session): Promise<number> {
   const findings: Finding[] = [];
   const host = realHost();
   const config = await readConfig(session, findings);
-  findings.push(...(await kernelChecks(host)), ...(await softwareChecks(host, config)));
+  findings.push(...(await kernelChecks(host)), ...(await cgroupDriverChecks(host, config)));
+  findings.push(...(await softwareChecks(host, config)));
   const socket = session.socketOption ?? config.socket;
   const client = connectCri(socket);
   try {

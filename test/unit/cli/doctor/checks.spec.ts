@@ -1,6 +1,7 @@
 /** What doctor says of hosts that lack one thing each. */
 import assert from 'node:assert/strict';
-import { configSchema } from '../../../../src/config/schema.js';
+import { configSchema, type Config } from '../../../../src/config/schema.js';
+import { cgroupDriverChecks } from '../../../../src/cli/doctor/cgroup-driver-check.js';
 import type { Finding } from '../../../../src/cli/doctor/check.js';
 import type { DiskSpace, HostView } from '../../../../src/cli/doctor/host-view.js';
 import { realHost } from '../../../../src/cli/doctor/host-view.js';
@@ -30,6 +31,7 @@ interface FakeHost {
   folders: Record<string, string[] | undefined>;
   programs: string[];
   disk: DiskSpace | undefined;
+  config: Config;
 }
 
 function goodHost(): FakeHost {
@@ -62,6 +64,7 @@ function goodHost(): FakeHost {
       '/usr/sbin/iptables',
     ],
     disk: { totalBytes: 100 * GIB, freeBytes: 50 * GIB, totalInodes: 1e6, freeInodes: 9e5 },
+    config,
   };
 }
 
@@ -77,7 +80,11 @@ async function findings(change: (host: FakeHost) => void): Promise<Finding[]> {
     isExecutable: (path) => Promise.resolve(host.programs.includes(path)),
     space: () => Promise.resolve(host.disk),
   };
-  return [...(await kernelChecks(view)), ...(await softwareChecks(view, config))];
+  return [
+    ...(await kernelChecks(view)),
+    ...(await cgroupDriverChecks(view, host.config)),
+    ...(await softwareChecks(view, host.config)),
+  ];
 }
 
 const bad = (list: readonly Finding[]): Finding[] => list.filter(({ verdict }) => verdict !== 'ok');
@@ -280,6 +287,34 @@ describe('doctor', () => {
       [['cni network', 'warning']],
     );
     assert.ok(list.some(({ message }) => message === '/etc/cni/net.d/10-pods.conflist'));
+  });
+});
+
+describe('doctor, of the systemd cgroup driver,', () => {
+  const withSystemd = (change: (host: FakeHost) => void) =>
+    findings((host) => {
+      host.config = configSchema.parse({ cgroup: { driver: 'systemd' } });
+      host.folders['/run/systemd/system'] = [];
+      change(host);
+    });
+
+  it('finds nothing wrong where systemd runs a host of cgroup v2', async () => {
+    const list = await withSystemd(() => undefined);
+    assert.deepEqual(bad(list), []);
+    assert.ok(list.some(({ check }) => check === 'cgroup driver'));
+  });
+
+  it('misses systemd as init, and the unified hierarchy', async () => {
+    const of = async (change: (host: FakeHost) => void) =>
+      bad(await withSystemd(change)).find(({ check }) => check === 'cgroup driver');
+    const noInit = await of(({ folders }) => delete folders['/run/systemd/system']);
+    assert.match(noInit?.message ?? '', /systemd does not run this host/);
+    const hybrid = await of(({ files }) => {
+      files['/proc/self/mountinfo'] = HYBRID;
+      delete files['/sys/fs/cgroup/cgroup.controllers'];
+    });
+    assert.match(hybrid?.message ?? '', /not cgroup v2 alone/);
+    assert.match(hybrid?.remedy ?? '', /unified_cgroup_hierarchy=1/);
   });
 });
 
