@@ -15,6 +15,7 @@
 #include "addon/root_file.h"
 #include "addon/seccomp_call.h"
 #include "addon/terminal_calls.h"
+#include "addon/tree_counter.h"
 
 namespace {
 
@@ -30,6 +31,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   pvecri::ExportSeccomp(env, exports);
   pvecri::ExportCgroupMoves(env, exports);
   pvecri::ExportCgroupSweeper(env, exports);
+  pvecri::ExportTreeCounter(env, exports);
   pvecri::ExportNotify(env, exports);
   pvecri::ExportLxcCalls(env, exports);
   pvecri::ExportTerminalCalls(env, exports);

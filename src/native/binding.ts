@@ -15,6 +15,7 @@ export interface NativeAddon {
   spawn(options: SpawnOptions): Promise<{ pid: number; pidfd: number }>;
   ExitWatcher: new (onExit: (token: number, status: ExitStatus | null) => void) => ExitWatcher;
   CgroupSweeper: new () => CgroupSweeper;
+  TreeCounter: new (path: string) => TreeCounter;
 
   pidfdOpen(pid: number): number;
   /** Throws ESRCH when the process is gone. */
@@ -106,6 +107,18 @@ export interface ExitWatcher {
   remove(token: number): void;
   /** Idempotent. */
   close(): void;
+}
+
+/**
+ * Counts what is below a folder, on a thread of its own: as allocated on disk, hard links once, no link
+ * followed. What vanishes or cannot be read counts nothing; past two million entries it stops.
+ */
+export interface TreeCounter {
+  /** To be called once. */
+  run(): Promise<void>;
+  /** Lower bounds until `run` has resolved. */
+  readonly bytes: number;
+  readonly inodes: number;
 }
 
 export interface CgroupSweeper {

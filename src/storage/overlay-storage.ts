@@ -21,21 +21,22 @@ export interface OverlayStorageOptions {
   root: string;
   /** Folder of the image store. */
   imagesRoot: string;
-  addon: Pick<NativeAddon, 'mountOverlay'>;
+  addon: Pick<NativeAddon, 'mountOverlay' | 'TreeCounter'>;
 }
 
 /** A container has `<root>/<id>/fs`, its writable layer, and `<root>/<id>/work`, which is overlayfs's. */
 export class OverlayStorage implements RootfsStorage {
   readonly #root: string;
   readonly #imagesRoot: string;
-  readonly #addon: Pick<NativeAddon, 'mountOverlay'>;
+  readonly #addon: Pick<NativeAddon, 'mountOverlay' | 'TreeCounter'>;
   readonly #mountpoint: string;
-  readonly #usage = new UsageCache();
+  readonly #usage: UsageCache;
 
   private constructor(options: OverlayStorageOptions, mountpoint: string) {
     this.#root = options.root;
     this.#imagesRoot = options.imagesRoot;
     this.#addon = options.addon;
+    this.#usage = new UsageCache(options.addon);
     this.#mountpoint = mountpoint;
   }
 

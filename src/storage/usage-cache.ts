@@ -1,5 +1,5 @@
 /** Disk usage of writable layers: counted in the background, answered from memory. */
-import { TreeCount } from './tree-count.js';
+import type { NativeAddon, TreeCounter } from '../native/binding.js';
 
 export interface Usage {
   usedBytes: number;
@@ -10,7 +10,7 @@ export interface Usage {
 
 interface Entry {
   latest: Usage | undefined;
-  count: TreeCount;
+  count: TreeCounter;
   running: Promise<void> | undefined;
   /** Milliseconds; not counted again before. */
   nextAt: number;
@@ -23,20 +23,25 @@ const REST_FACTOR = 20;
 const PATIENCE_MS = 200;
 
 export class UsageCache {
+  readonly #addon: Pick<NativeAddon, 'TreeCounter'>;
   readonly #entries = new Map<string, Entry>();
   /** One folder after the other, however many are asked for. */
   #queue: Promise<void> = Promise.resolve();
 
+  constructor(addon: Pick<NativeAddon, 'TreeCounter'>) {
+    this.#addon = addon;
+  }
+
   async get(key: string, path: string): Promise<Usage> {
     const entry = this.#entries.get(key) ?? {
       latest: undefined,
-      count: new TreeCount(path),
+      count: new this.#addon.TreeCounter(path),
       running: undefined,
       nextAt: 0,
     };
     this.#entries.set(key, entry);
     if (entry.running === undefined && Date.now() >= entry.nextAt) {
-      entry.count = new TreeCount(path);
+      entry.count = new this.#addon.TreeCounter(path);
       entry.running = this.#start(entry);
     }
     if (entry.latest === undefined) await Promise.race([entry.running, patience()]);
@@ -66,7 +71,7 @@ export class UsageCache {
   }
 }
 
-function usageOf(count: TreeCount): Usage {
+function usageOf(count: TreeCounter): Usage {
   return {
     usedBytes: count.bytes,
     inodesUsed: count.inodes,
