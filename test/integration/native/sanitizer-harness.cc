@@ -1,6 +1,7 @@
 // The addon's threads and system calls without JavaScript, for AddressSanitizer, UndefinedBehavior-
 // Sanitizer and LeakSanitizer: memory-check.spec.ts builds and runs it. argv[1] is an empty folder.
 #include <fcntl.h>
+#include <seccomp.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -154,11 +155,11 @@ void Namespaces(const std::string& folder) {
 void Cgroups(const char* root) {
   CgroupFiles files;
   CgroupFigures figures;
-  Require(files.Open("/tmp") == EINVAL, "a folder outside");
-  Require(files.Open("/none") == ENOENT, "no folder");
+  Require(files.Open("/tmp", false) == EINVAL, "a folder outside");
+  Require(files.Open("/none", false) == ENOENT, "no folder");
   std::string path = std::string(root) + "/pvecri-test-harness-" + std::to_string(getpid());
   Require(mkdir(path.c_str(), 0755) == 0, "cgroup");
-  Require(files.Open(path) == 0, "open cgroup");
+  Require(files.Open(path, true) == 0, "open cgroup");
   Require(files.Read(&figures) && figures.cpu_usage_micros == 0, "figures");
   Require(files.Read(&figures), "figures again");
   Require(rmdir(path.c_str()) == 0, "rmdir cgroup");
@@ -167,12 +168,13 @@ void Cgroups(const char* root) {
 
 void Filters() {
   SeccompRules rules;
-  rules.default_error = 1;
-  rules.rules.push_back({{"read", "no_such_call", "write"}, 0, {}});
-  rules.rules.push_back({{"personality"}, 0, {{0, 4 /* SCMP_CMP_EQ */, 8, 0}}});
+  rules.default_action = SCMP_ACT_ERRNO(1);
+  rules.architectures = {SCMP_ARCH_X86};
+  rules.rules.push_back({{"read", "no_such_call", "write"}, SCMP_ACT_ALLOW, {}});
+  rules.rules.push_back({{"personality"}, SCMP_ACT_ALLOW, {{0, SCMP_CMP_EQ, 8, 0}}});
   std::vector<uint8_t> program;
   Require(!CompileSeccomp(rules, &program) && program.size() > 80, "filter");
-  rules.rules.push_back({{"read"}, 5, {{9, 99, 0, 0}}});
+  rules.rules.push_back({{"read"}, SCMP_ACT_ERRNO(5), {{9, 99, 0, 0}}});
   Require(CompileSeccomp(rules, &program).error != 0, "a broken rule");
 }
 
