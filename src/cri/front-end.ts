@@ -2,8 +2,13 @@
  * gRPC on connections that others accepted. The agent owns its listeners, so that systemd can pass one
  * and every peer's credentials are checked before a byte is read.
  */
+import { once } from 'node:events';
 import type { Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { ServerCredentials, type Server } from '@grpc/grpc-js';
+
+/** How long a client may take to read its last answers and hang up. */
+const LINGER_MS = 500;
 
 export interface FrontEnd {
   accept(socket: Socket): void;
@@ -33,8 +38,17 @@ export function frontEnd(server: Server): FrontEnd {
         });
       });
       injector.destroy();
-      // A client that hangs never ends its side: its socket would keep this process alive.
+      // The last answers are still on their way. A client that hangs never ends its side, though, and
+      // its socket would keep this process alive.
+      await Promise.race([
+        Promise.all([...sockets].map(closed)),
+        delay(LINGER_MS, undefined, { ref: false }),
+      ]);
       for (const socket of sockets) socket.destroy();
     },
   };
+}
+
+async function closed(socket: Socket): Promise<void> {
+  if (!socket.closed) await once(socket, 'close').catch(() => undefined);
 }

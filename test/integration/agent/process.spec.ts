@@ -168,7 +168,7 @@ describe('agent process', function () {
       },
     );
     assert.equal(output, 'closed\n');
-    await logged(/refused a connection: only root may speak CRI uid=65534/);
+    await logged(/refused a connection: it is for root alone uid=65534/);
   });
 
   it('ends in spite of a client that does not hang up', async () => {
