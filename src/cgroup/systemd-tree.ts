@@ -19,7 +19,7 @@ import { readUnitPath, type ScopePath } from './unit-path.js';
 
 /** For a scope on its way out to be gone. */
 const GOING_MS = 2000;
-const POLL_MS = 20;
+const POLL_MS = 5;
 
 export class SystemdCgroupTree implements CgroupTree {
   readonly #tree: Cgroup2Tree;
@@ -103,14 +103,25 @@ export class SystemdCgroupTree implements CgroupTree {
     else await this.#tree.remove(path);
   }
 
-  /** Everything but the holder has ended. systemd forgets a scope that is empty. */
+  /**
+   * Everything but the holder has ended. The scope's own folder is systemd's to remove, which it does
+   * as soon as it is empty: without it an active scope is made anew, and then never becomes empty.
+   */
   async #endScope({ name, path }: ScopePath): Promise<void> {
     await this.#locks.run(name, async () => {
       for (const child of await this.#tree.children(path)) {
         if (child !== HOLD) await this.#tree.remove(`${path}/${child}`);
       }
       await this.#tree.kill(path);
-      await this.#tree.remove(path);
+      const deadline = Date.now() + GOING_MS;
+      while (await this.#exists(path)) {
+        if (Date.now() > deadline) {
+          await this.#units.stop(name);
+          await this.#tree.remove(path);
+          return;
+        }
+        await delay(POLL_MS);
+      }
     });
   }
 
@@ -122,7 +133,7 @@ export class SystemdCgroupTree implements CgroupTree {
     }
     await this.#locks.run(slice, async () => {
       if (await this.#tree.isPopulated(path)) return;
-      await this.#units.stopSlice(slice);
+      await this.#units.stop(slice);
       await this.#tree.remove(path);
     });
   }

@@ -9,6 +9,8 @@ import { startHolder } from './scope-holder.js';
 const JOB_MS = 30_000;
 const HOLDER_MS = 10_000;
 const MAX_TEXT = 4096;
+/** systemctl's exit status, EXIT_NOTINSTALLED of LSB: there is no such unit. */
+const NOT_LOADED = 5;
 // Nothing of the agent's: NOTIFY_SOCKET and the like are not for others.
 const ENV = ['PATH=/usr/sbin:/usr/bin:/sbin:/bin', 'LC_ALL=C'];
 
@@ -35,9 +37,9 @@ export class SystemdUnits {
     await this.#systemctl(`start systemd slice ${name}`, 'start', name);
   }
 
-  /** Idempotent. Whatever is in it is stopped as well. */
-  async stopSlice(name: string): Promise<void> {
-    await this.#systemctl(`stop systemd slice ${name}`, 'stop', name);
+  /** A slice or a scope, with whatever is in it. Idempotent. */
+  async stop(name: string): Promise<void> {
+    await this.#systemctl(`stop systemd ${name}`, 'stop', name);
   }
 
   /** They last as long as the scope. */
@@ -100,7 +102,7 @@ export class SystemdUnits {
     }).catch((error: unknown) => {
       throw wrap(error, `cannot ${what}`);
     });
-    if (status.code === 0) return;
+    if (status.code === 0 || (words[0] === 'stop' && status.code === NOT_LOADED)) return;
     const reason = stderr.toString().trim().split('\n')[0];
     throw new RuntimeError('unavailable', `cannot ${what}: ${reason || 'systemctl failed'}`);
   }
