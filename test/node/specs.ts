@@ -4,7 +4,7 @@
  */
 export const SPECS = [
   'test/node/*.spec.ts',
-  ...['apparmor', 'exit-facts', 'pod-path', 'recovery', 'update'].map(
+  ...['apparmor', 'exit-facts', 'pod-path', 'recovery', 'systemd-driver', 'update'].map(
     (name) => `test/integration/agent/${name}.spec.ts`,
   ),
   'test/integration/cgroup/*.spec.ts',

@@ -1,10 +1,12 @@
 /** How containers end: code, signal, times and reasons, as the kubelet reads them. */
 import assert from 'node:assert/strict';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { ContainerState, type ContainerStatus } from '../../../src/cri/gen/container.js';
 import { NamespaceMode } from '../../../src/cri/gen/namespace.js';
 import { TestAgent } from '../../support/agent.js';
 import { containerRequest, podRequest, shell } from '../../support/cri-requests.js';
+import { patient } from '../../support/patience.js';
 import { until } from '../../support/processes.js';
 
 type Change = Parameters<typeof containerRequest>[3];
@@ -120,8 +122,10 @@ describe('the end of a container', function () {
 
   it('while the agent is down is known in full at its next start', async () => {
     const ids = [
-      await create(shell('sleep 0.6; exit 4')),
-      await create(shell('trap "exit 9" TERM; while :; do sleep 0.02; done')),
+      await create(shell(`sleep ${patient(1)}; exit 4`)),
+      await create(
+        shell('trap "echo asked; sleep 0.6; exit 9" TERM; while :; do sleep 0.02; done'),
+      ),
       await create(shell('sleep 0.6; kill -9 $$')),
     ];
     for (const id of ids) await start(id);
@@ -131,11 +135,11 @@ describe('the end of a container', function () {
       () => true,
       () => false,
     );
-    await sleep(100);
+    await until(() => agent.readLog(`c${number - 2}.log`).includes('asked'));
     const down = BigInt(Date.now()) * 1_000_000n;
     await agent.stop('SIGKILL');
     await over;
-    await sleep(1500);
+    await until(() => ids.every((id) => existsSync(join(agent.root, 'containers', id, 'exit'))));
     const up = BigInt(Date.now()) * 1_000_000n;
     await agent.start();
     const [a, b] = [await status(ids[0]!), await status(ids[1]!)];
