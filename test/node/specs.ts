@@ -8,9 +8,8 @@ export const SPECS = [
     (name) => `test/integration/agent/${name}.spec.ts`,
   ),
   'test/integration/cgroup/*.spec.ts',
-  ...['exec', 'isolation', 'lifecycle', 'log', 'mounts', 'native-programs', 'payload'].map(
+  ...['exec', 'isolation', 'lifecycle', 'mounts', 'payload'].map(
     (name) => `test/integration/lxc/${name}.spec.ts`,
   ),
-  ...['scarcity', 'surroundings'].map((name) => `test/integration/lxc/${name}.spec.ts`),
   'test/integration/systemd/*.spec.ts',
 ];
