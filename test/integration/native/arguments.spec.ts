@@ -73,6 +73,7 @@ describe('the addon and bad arguments', () => {
       [
         'CgroupSweeper',
         'ExitWatcher',
+        'TreeCounter',
         'bindNamespace',
         'compileSeccomp',
         'expectCgroupMoves',
@@ -151,17 +152,22 @@ describe('the addon and bad arguments', () => {
   });
 
   it('classes want new, their own this and their own arguments', () => {
-    const { ExitWatcher, CgroupSweeper } = loadAddon();
+    const { ExitWatcher, CgroupSweeper, TreeCounter } = loadAddon();
     const watcher = new ExitWatcher(() => undefined);
     const sweeper = new CgroupSweeper();
     try {
       const add = Reflect.get(watcher, 'add') as Call;
       assert.throws(() => Reflect.apply(add, sweeper, [0, 1]), TypeError);
       assert.throws(() => Reflect.apply(add, {}, [0, 1]), TypeError);
+      const run = Reflect.get(new TreeCounter('/none'), 'run') as Call;
+      assert.throws(() => Reflect.apply(run, sweeper, []), TypeError);
       for (const value of HOSTILE) {
         assert.throws(() => {
           watcher.add(value as number, 1);
         });
+        if (typeof value !== 'string') {
+          assert.throws(() => new TreeCounter(value as string), TypeError);
+        }
         assert.throws(() => {
           sweeper.add(1, value as string, false);
         });
