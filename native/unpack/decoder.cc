@@ -23,15 +23,25 @@ bool IsZstd(const uint8_t* data, size_t size) {
          (magic & ZSTD_MAGIC_SKIPPABLE_MASK) == ZSTD_MAGIC_SKIPPABLE_START;
 }
 
+// The .xz file format, 2.1.1.1.
+bool IsXz(const uint8_t* data, size_t size) {
+  static constexpr uint8_t kMagic[] = {0xfd, '7', 'z', 'X', 'Z', 0};
+  return size >= sizeof kMagic && ::memcmp(data, kMagic, sizeof kMagic) == 0;
+}
+
+// Twice what the highest level of xz takes to decompress: 64 MiB of dictionary.
+constexpr uint64_t kXzMemory = 128 << 20;
+
 }  // namespace
 
 Decoder::~Decoder() {
   if (zlib_open_) (void)::inflateEnd(&zlib_);
   if (zstd_ != nullptr) (void)ZSTD_freeDStream(zstd_);
+  ::lzma_end(&lzma_);
 }
 
 Result Decoder::Open() {
-  if (Result failure = blob_->FillAtLeast(4)) return failure;
+  if (Result failure = blob_->FillAtLeast(6)) return failure;
   if (IsGzip(blob_->data(), blob_->size())) {
     format_ = Format::kGzip;
     // 15 for the largest window, 16 for a gzip header (zlib.h).
@@ -42,6 +52,14 @@ Result Decoder::Open() {
     // Its default window limit of 128 MiB bounds the memory.
     zstd_ = ZSTD_createDStream();
     if (zstd_ == nullptr) return Corrupt("libzstd cannot be set up");
+  } else if (IsXz(blob_->data(), blob_->size())) {
+    if (!allow_xz_) {
+      return Failure{Cause::kRefused, 0, "the layer is compressed by xz: only templates may be"};
+    }
+    format_ = Format::kXz;
+    if (::lzma_stream_decoder(&lzma_, kXzMemory, LZMA_CONCATENATED) != LZMA_OK) {
+      return Corrupt("liblzma cannot be set up");
+    }
   }
   return {};
 }
@@ -52,6 +70,8 @@ Result Decoder::Read(uint8_t* out, size_t capacity, size_t* size) {
       return ReadGzip(out, capacity, size);
     case Format::kZstd:
       return ReadZstd(out, capacity, size);
+    case Format::kXz:
+      return ReadXz(out, capacity, size);
     case Format::kNone:
       break;
   }
@@ -120,6 +140,36 @@ Result Decoder::ReadZstd(uint8_t* out, size_t capacity, size_t* size) {
   }
   *size = output.pos;
   return {};
+}
+
+Result Decoder::ReadXz(uint8_t* out, size_t capacity, size_t* size) {
+  lzma_.next_out = out;
+  lzma_.avail_out = capacity;
+  lzma_ret status = LZMA_OK;
+  while (status == LZMA_OK && lzma_.avail_out > 0) {
+    if (blob_->size() == 0) {
+      if (Result failure = blob_->Fill()) return failure;
+    }
+    lzma_.next_in = blob_->data();
+    lzma_.avail_in = blob_->size();
+    // Where streams may follow each other, only the caller knows which was the last.
+    status = ::lzma_code(&lzma_, blob_->size() == 0 ? LZMA_FINISH : LZMA_RUN);
+    blob_->Consume(blob_->size() - lzma_.avail_in);
+  }
+  *size = capacity - lzma_.avail_out;
+  switch (status) {
+    case LZMA_OK:
+    case LZMA_STREAM_END:
+      return {};
+    case LZMA_MEMLIMIT_ERROR:
+      return Failure{Cause::kLimit, 0,
+                     "the xz stream takes " + std::to_string(::lzma_memusage(&lzma_) >> 20) +
+                         " MiB of memory to unpack, and may take 128"};
+    case LZMA_BUF_ERROR:
+      return Corrupt("the xz stream is truncated");
+    default:
+      return Corrupt("the xz stream is damaged: liblzma says " + std::to_string(status));
+  }
 }
 
 }  // namespace pvecri

@@ -1,6 +1,8 @@
-// Streaming decompression of a layer blob: gzip, zstd or none, told apart by magic number.
+// Streaming decompression of a layer blob: gzip, zstd, xz or none, told apart by magic
+// number.
 #pragma once
 
+#include <lzma.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <zlib.h>
@@ -13,7 +15,8 @@ namespace pvecri {
 
 class Decoder {
  public:
-  explicit Decoder(BlobReader* blob) : blob_(blob) {}
+  // xz is for Proxmox templates alone: no image layer has it.
+  Decoder(BlobReader* blob, bool allow_xz) : blob_(blob), allow_xz_(allow_xz) {}
   ~Decoder();
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
@@ -24,19 +27,22 @@ class Decoder {
   Result Read(uint8_t* out, size_t capacity, size_t* size);
 
  private:
-  enum class Format { kNone, kGzip, kZstd };
+  enum class Format { kNone, kGzip, kZstd, kXz };
 
   Result ReadPlain(uint8_t* out, size_t capacity, size_t* size);
   Result ReadGzip(uint8_t* out, size_t capacity, size_t* size);
   Result ReadZstd(uint8_t* out, size_t capacity, size_t* size);
+  Result ReadXz(uint8_t* out, size_t capacity, size_t* size);
 
   BlobReader* blob_;
+  const bool allow_xz_;
   Format format_ = Format::kNone;
   // True between two gzip members or zstd frames, where the blob may end.
   bool at_boundary_ = true;
   z_stream zlib_ = {};
   bool zlib_open_ = false;
   ZSTD_DStream* zstd_ = nullptr;
+  lzma_stream lzma_ = LZMA_STREAM_INIT;
 };
 
 }  // namespace pvecri

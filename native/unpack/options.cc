@@ -31,6 +31,7 @@ Result ParseOptions(int argc, char** argv, Options* options) {
       {"digest", required_argument, nullptr, 'b'},
       {"offset", required_argument, nullptr, 'o'},
       {"length", required_argument, nullptr, 'l'},
+      {"allow-xz", no_argument, nullptr, 'x'},
       {"max-bytes", required_argument, nullptr, 'B'},
       {"max-entries", required_argument, nullptr, 'E'},
       {"max-ratio", required_argument, nullptr, 'R'},
@@ -53,6 +54,9 @@ Result ParseOptions(int argc, char** argv, Options* options) {
       case 'l':
         good = ParseNumber(optarg, &options->length);
         break;
+      case 'x':
+        options->allow_xz = good = true;
+        break;
       case 'B':
         good = ParseNumber(optarg, &options->limits.max_bytes);
         break;
@@ -73,7 +77,6 @@ Result ParseOptions(int argc, char** argv, Options* options) {
   if (::optind != argc) {
     return Failure{Cause::kUsage, 0, "unexpected argument " + Quote(argv[::optind])};
   }
-  if (options->diff_id.empty()) return Failure{Cause::kUsage, 0, "--diff-id is missing"};
   return {};
 }
 

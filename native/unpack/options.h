@@ -19,11 +19,12 @@ struct Limits {
 };
 
 struct Options {
-  std::string diff_id;  // 64 hex digits: sha256 of the uncompressed stream
+  std::string diff_id;  // 64 hex digits: sha256 of the uncompressed stream, or "" when unknown
   std::string digest;   // 64 hex digits: sha256 of the blob, or "" when the caller has checked it
   // Part of descriptor 0 that holds the blob, for one inside a larger file. Without a length, all.
   uint64_t offset = 0;
   uint64_t length = UINT64_MAX;
+  bool allow_xz = false;
   Limits limits;
 };
 

@@ -38,8 +38,8 @@ Result CheckSize(uint64_t produced, uint64_t consumed, const Limits& limits) {
   return {};
 }
 
-Result Decode(BlobReader* blob, const Limits& limits, const Report& report, BlockRing* ring) {
-  Decoder decoder(blob);
+Result Decode(BlobReader* blob, const Options& options, const Report& report, BlockRing* ring) {
+  Decoder decoder(blob, options.allow_xz);
   if (Result failure = decoder.Open()) return failure;
   uint64_t produced = 0;
   uint64_t reported = 0;
@@ -50,7 +50,7 @@ Result Decode(BlobReader* blob, const Limits& limits, const Report& report, Bloc
     if (Result failure = decoder.Read(block, BlockRing::kBlockSize, &size)) return failure;
     if (size == 0) break;
     produced += size;
-    if (Result failure = CheckSize(produced, blob->bytes_read(), limits)) return failure;
+    if (Result failure = CheckSize(produced, blob->bytes_read(), options.limits)) return failure;
     ring->Publish(size);
     if (blob->bytes_read() - reported >= kProgressStep) {
       reported = blob->bytes_read();
@@ -111,7 +111,7 @@ Result Unpack(int blob_fd, UniqueFd root, const Options& options, const Report& 
 
   Result decoding;
   std::thread decoder([&] {
-    decoding = Decode(&blob, options.limits, report, &ring);
+    decoding = Decode(&blob, options, report, &ring);
     if (decoding) {
       ring.Stop();
     } else {
@@ -132,13 +132,13 @@ Result Unpack(int blob_fd, UniqueFd root, const Options& options, const Report& 
   if (decoding) return decoding;
   if (writing) return writing;
   std::string actual = hash.Hex();
-  if (actual != options.diff_id) {
+  if (!options.diff_id.empty() && actual != options.diff_id) {
     return Failure{Cause::kDigest, 0,
                    "the layer's content is sha256:" + actual +
                        ", not the diff_id sha256:" + options.diff_id + " of the image config"};
   }
   if (Result failure = writer.Finish()) return failure;
-  report.Done(writer.counts(), writer.root_marks());
+  report.Done(actual, writer.counts(), writer.root_marks());
   return {};
 }
 

@@ -37,8 +37,8 @@ void Report::Write(const std::string& text) const {
 
 void Report::Progress(uint64_t bytes) const { Write("progress " + std::to_string(bytes) + "\n"); }
 
-void Report::Done(const Counts& counts, const RootMarks& root) const {
-  std::string text;
+void Report::Done(const std::string& diff_id, const Counts& counts, const RootMarks& root) const {
+  std::string text = "diff-id sha256:" + diff_id + "\n";
   auto line = [&text](const char* key, uint64_t value) {
     text += std::string(key) + " " + std::to_string(value) + "\n";
   };

@@ -157,7 +157,7 @@ export class LayerStore {
         signal,
         onBytes: progress.onUnpack,
       });
-      return { version: 1, diffId, ...report };
+      return { version: 1, ...report };
     } finally {
       await target.close();
     }

@@ -11,6 +11,7 @@ import type { ExitStatus } from '../native/binding.js';
 import type { ProcessSpawner } from '../native/process.js';
 
 export interface UnpackJob {
+  /** Digest of the content, '' when it is not known beforehand: the report has it. */
   diffId: string;
   /** Descriptor of a file that holds the blob, and where in it. */
   blobFd: number;
@@ -20,6 +21,8 @@ export interface UnpackJob {
   digest: string;
   /** Descriptor of the empty folder to fill. */
   targetFd: number;
+  /** Templates may be compressed by xz, image layers may not. */
+  allowXz?: boolean;
   signal: AbortSignal;
   onBytes: (doneBytes: number) => void;
 }
@@ -34,6 +37,8 @@ export interface UnpackLimits {
 }
 
 export interface UnpackReport {
+  /** Digest of the content. */
+  diffId: string;
   bytes: number;
   inodes: number;
   rootOpaque: boolean;
@@ -46,6 +51,7 @@ export type Unpack = (job: UnpackJob) => Promise<UnpackReport>;
 /** What the helper has said (native/unpack/report.h). */
 interface Said {
   figures: ReadonlyMap<string, number>;
+  diffId: string;
   isDone: boolean;
   error: RuntimeError | null;
   /** Lines that are none of a report: a library's last words. */
@@ -103,7 +109,7 @@ export function createUnpack(
 
 function argumentsOf(job: UnpackJob, limits: UnpackLimits): string[] {
   const options = {
-    'diff-id': job.diffId,
+    'diff-id': job.diffId === '' ? undefined : job.diffId,
     offset: job.offset,
     length: job.length,
     digest: job.digest === '' ? undefined : job.digest,
@@ -113,18 +119,24 @@ function argumentsOf(job: UnpackJob, limits: UnpackLimits): string[] {
     'ratio-floor': limits.ratioFloor,
   };
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
-  return ['pvecri-unpack', ...given.flatMap(([name, value]) => [`--${name}`, `${value ?? ''}`])];
+  const flags = job.allowXz === true ? ['--allow-xz'] : [];
+  return [
+    'pvecri-unpack',
+    ...flags,
+    ...given.flatMap(([name, value]) => [`--${name}`, `${value ?? ''}`]),
+  ];
 }
 
 async function readReport(fd: number, job: UnpackJob): Promise<Said> {
   const figures = new Map<string, number>();
-  const said: Said = { figures, isDone: false, error: null, noise: '' };
+  const said: Said = { figures, diffId: '', isDone: false, error: null, noise: '' };
   const socket = new Socket({ fd, readable: true, writable: false });
   try {
     for await (const line of createInterface({ input: socket, crlfDelay: Infinity })) {
       const [word, number] = line.split(' ', 2);
       if (line === 'done') said.isDone = true;
-      else if (word === 'error') said.error ??= parseError(line, job.diffId);
+      else if (word === 'error') said.error ??= parseError(line, job);
+      else if (word === 'diff-id') said.diffId = number ?? '';
       else if (word === 'progress') job.onBytes(Number(number));
       else if (/^[a-z-]+ \d+$/.test(line)) figures.set(word ?? '', Number(number));
       else said.noise = `${said.noise} ${line}`.slice(0, 1000);
@@ -135,10 +147,14 @@ async function readReport(fd: number, job: UnpackJob): Promise<Said> {
   return said;
 }
 
+function nameOf({ diffId }: UnpackJob): string {
+  return diffId === '' ? 'the archive' : `layer ${diffId}`;
+}
+
 /** `error CAUSE ERRNO MESSAGE` */
-function parseError(line: string, diffId: string): RuntimeError {
+function parseError(line: string, job: UnpackJob): RuntimeError {
   const [, cause, errno, message] = /^error (\w+) (\d+) (.*)$/.exec(line) ?? [];
-  const text = `cannot unpack layer ${diffId}: ${message ?? line}`;
+  const text = `cannot unpack ${nameOf(job)}: ${message ?? line}`;
   return new RuntimeError(kindOf(cause ?? '', Number(errno ?? 0)), text);
 }
 
@@ -167,11 +183,12 @@ function concludeUnpack(job: UnpackJob, said: Said, status: ExitStatus | null): 
     const end = status?.code === null ? `signal ${status.signal}` : `status ${status?.code}`;
     throw new RuntimeError(
       'internal',
-      `cannot unpack layer ${job.diffId}: the helper ended with ${end}${said.noise && `:${said.noise}`}`,
+      `cannot unpack ${nameOf(job)}: the helper ended with ${end}${said.noise && `:${said.noise}`}`,
     );
   }
   const figure = (name: string): number => said.figures.get(name) ?? 0;
   return {
+    diffId: said.diffId,
     bytes: figure('bytes'),
     inodes: figure('inodes'),
     rootOpaque: figure('root-opaque') === 1,

@@ -18,6 +18,7 @@ export interface UnpackTry {
   diffId?: string;
   digest?: string;
   length?: number;
+  allowXz?: boolean;
   limits?: UnpackLimits;
   signal?: AbortSignal;
 }
@@ -44,6 +45,7 @@ export async function unpackLayer(temp: string, options: UnpackTry): Promise<Unp
       length: options.length ?? statSync(blob).size,
       digest: options.digest ?? '',
       targetFd,
+      allowXz: options.allowXz ?? false,
       signal: options.signal ?? new AbortController().signal,
       onBytes: () => undefined,
     });

@@ -165,6 +165,38 @@ describe('unpack of a layer', () => {
     }
   });
 
+  it('reads xz where it is allowed, in several streams, and says what the content is', async () => {
+    const tar = makeTar([file('a', 'x'.repeat(100_000)), file('b', '2')]);
+    const xz = (input: Buffer, ...flags: string[]): Buffer =>
+      execFileSync('xz', ['-c', ...flags], { input });
+    const blob = Buffer.concat([xz(tar.subarray(0, 7000)), xz(tar.subarray(7000))]);
+    await assert.rejects(unpackLayer(temp, { layer: tar, blob }), {
+      kind: 'invalid-argument',
+      message: /is compressed by xz/,
+    });
+    const report = await unpackLayer(temp, { layer: tar, blob, diffId: '', allowXz: true });
+    assert.equal(report.diffId, digestOf(tar));
+    assert.equal(readFileSync(at('a')).length, 100_000);
+    // 1 GiB of dictionary; the header alone says so.
+    const wide = xz(tar, '--lzma2=dict=1GiB');
+    await assert.rejects(unpackLayer(temp, { layer: tar, blob: wide, allowXz: true }), {
+      kind: 'resource-exhausted',
+      message: /the xz stream takes 10\d\d MiB of memory to unpack, and may take 128/,
+    });
+    for (const length of [20, blob.length - 20]) {
+      const short = blob.subarray(0, length);
+      await assert.rejects(unpackLayer(temp, { layer: tar, blob: short, allowXz: true }), {
+        kind: 'data-loss',
+        message: /the xz stream is truncated/,
+      });
+    }
+    const damaged = Buffer.from(blob).fill(0xff, 40, 50);
+    await assert.rejects(unpackLayer(temp, { layer: tar, blob: damaged, allowXz: true }), {
+      kind: 'data-loss',
+      message: /the xz stream is damaged/,
+    });
+  });
+
   it('takes an empty archive, one without an end mark, and padding after it', async () => {
     const whole = makeTar([file('a', '1')]);
     for (const layer of [
@@ -189,6 +221,7 @@ describe('unpack of a layer', () => {
     });
     assert.deepEqual(readdirSync(at('')), ['d']);
     assert.deepEqual(report, {
+      diffId: report.diffId,
       bytes: 10_000 + 2 * 4096,
       inodes: 2,
       rootOpaque: false,
