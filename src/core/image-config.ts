@@ -13,6 +13,8 @@ export interface ImageConfigDocument {
   platform: Platform;
   diffIds: string[];
   config: ImageConfig;
+  /** RFC 3339, '' where it is absent or no such time. */
+  created: string;
 }
 
 /**
@@ -38,7 +40,15 @@ export function parseImageConfig(bytes: Uint8Array, what: string): ImageConfigDo
     },
     diffIds,
     config: optional(document, 'config', what, parseExecution, EMPTY),
+    created: optional(document, 'created', what, parseTime, ''),
   };
+}
+
+/** For display alone: what is no time is left out. */
+function parseTime(value: unknown, where: string): string {
+  const text = asString(value, where);
+  const isTime = /^\d{4}-\d\d-\d\dT[0-9:.]{8,18}(?:Z|[+-]\d\d:\d\d)$/.test(text);
+  return isTime && !Number.isNaN(Date.parse(text)) ? text : '';
 }
 
 const EMPTY: ImageConfig = {

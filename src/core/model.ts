@@ -298,6 +298,10 @@ export interface ImageRecord {
   /** diff_ids, bottom layer first. */
   layers: string[];
   config: ImageConfig;
+  /** When it was built, as its config words it; '' where that says nothing. */
+  createdAt: string;
+  /** When it was pulled last; '0' in records of agents that did not keep it. */
+  pulledAt: string;
 }
 
 /** The part of an OCI image config that a runtime acts on. Hostile input: validated on the way in. */

@@ -166,8 +166,11 @@ export interface ImageStore {
   /** By id, unique id prefix of at least 8 digits, tag or digest reference; undefined when absent. */
   find(reference: string): ImageRecord | undefined;
   list(): ImageRecord[];
-  /** Removes the image with all its tags and digests, and every layer no other image needs. */
-  remove(id: ImageId): Promise<void>;
+  /**
+   * Removes the image with all its tags and digests, and every layer no other image needs. Answers the
+   * bytes that came back; 0 for an image that is not there.
+   */
+  remove(id: ImageId): Promise<number>;
   usage(): Promise<{
     mountpoint: string;
     usedBytes: number;

@@ -47,6 +47,11 @@ const schema = z.object({
     stopSignal: z.string(),
     labels: pairs,
   }),
+  createdAt: z.string().default(''),
+  pulledAt: z
+    .string()
+    .regex(/^[0-9]+$/)
+    .default('0'),
   blobs: z.array(digest),
   sequence: z.int().nonnegative(),
 });

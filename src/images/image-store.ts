@@ -134,12 +134,16 @@ export class FolderImageStore implements ImageStore {
     return [...this.#images.values()];
   }
 
-  async remove(id: ImageId): Promise<void> {
-    await this.#changes.run(CHANGES, async () => {
-      if (!this.#images.delete(id)) return;
-      this.#indexNames();
+  /** The record goes first, and only then the image from memory: a disk that refuses leaves it as it was. */
+  async remove(id: ImageId): Promise<number> {
+    return this.#changes.run(CHANGES, async () => {
+      if (!this.#images.has(id)) return 0;
+      const { usedBytes } = await this.usage();
       await this.#records.remove(id);
+      this.#images.delete(id);
+      this.#indexNames();
       await this.#collect();
+      return Math.max(0, usedBytes - (await this.usage()).usedBytes);
     });
   }
 

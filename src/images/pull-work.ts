@@ -170,7 +170,7 @@ async function fetchLayers(
 function makeRecord(
   root: RootDocument,
   manifest: Manifest,
-  { config, diffIds }: ImageConfigDocument,
+  { config, diffIds, created }: ImageConfigDocument,
 ): ImageRecord {
   return {
     version: 1,
@@ -180,6 +180,8 @@ function makeRecord(
     size: manifest.layers.reduce((sum, { size }) => sum + size, manifest.config.size),
     layers: diffIds,
     config,
+    createdAt: created,
+    pulledAt: `${BigInt(Date.now()) * 1_000_000n}`,
   };
 }
 

@@ -5,35 +5,43 @@ import type { ImageId } from '../core/ids.js';
 /** Until a container is made it is in no list, but its image's layers are in its root filesystem. */
 export class ImageUse {
   readonly #building = new Map<ImageId, number>();
-  readonly #removing = new Set<ImageId>();
+  readonly #removing = new Map<ImageId, number>();
+
+  isBuilding(id: ImageId): boolean {
+    return this.#building.has(id);
+  }
 
   /** Keeps the image from being removed until `work` has settled. */
   async build<T>(id: ImageId, work: () => Promise<T>): Promise<T> {
     if (this.#removing.has(id)) {
       throw new RuntimeError('not-found', `image ${id} is being removed: pull it again`);
     }
-    this.#building.set(id, (this.#building.get(id) ?? 0) + 1);
-    try {
-      return await work();
-    } finally {
-      const left = (this.#building.get(id) ?? 0) - 1;
-      if (left > 0) this.#building.set(id, left);
-      else this.#building.delete(id);
-    }
+    return counted(this.#building, id, work);
   }
 
-  async remove(id: ImageId, work: () => Promise<void>): Promise<void> {
-    if (this.#building.has(id)) {
+  /** Of several removals of one image at once, the last one's end lets it be used again. */
+  async remove<T>(id: ImageId, work: () => Promise<T>): Promise<T> {
+    if (this.isBuilding(id)) {
       throw new RuntimeError(
         'failed-precondition',
         `image ${id} is used by a container that is being created: try again later`,
       );
     }
-    this.#removing.add(id);
-    try {
-      await work();
-    } finally {
-      this.#removing.delete(id);
-    }
+    return counted(this.#removing, id, work);
+  }
+}
+
+async function counted<T>(
+  counts: Map<ImageId, number>,
+  id: ImageId,
+  work: () => Promise<T>,
+): Promise<T> {
+  counts.set(id, (counts.get(id) ?? 0) + 1);
+  try {
+    return await work();
+  } finally {
+    const left = (counts.get(id) ?? 0) - 1;
+    if (left > 0) counts.set(id, left);
+    else counts.delete(id);
   }
 }

@@ -138,7 +138,11 @@ export class FakeNode {
     ];
   }
 
-  addImage(name: string, config: Partial<ImageRecord['config']> = {}): ImageRecord {
+  addImage(
+    name: string,
+    config: Partial<ImageRecord['config']> = {},
+    rest: Partial<ImageRecord> = {},
+  ): ImageRecord {
     const image: ImageRecord = {
       version: 1,
       id: `sha256:${'ab'.repeat(32)}` as ImageRecord['id'],
@@ -146,6 +150,8 @@ export class FakeNode {
       repoDigests: [],
       size: 1,
       layers: [],
+      createdAt: '',
+      pulledAt: '0',
       config: {
         user: '',
         env: [],
@@ -157,6 +163,7 @@ export class FakeNode {
         labels: [],
         ...config,
       },
+      ...rest,
     };
     this.images.set(name, image);
     return image;
@@ -358,7 +365,13 @@ export class FakeNode {
         list: () => [...this.images.values()],
         remove: (id) =>
           call('images.remove', () => {
-            for (const [name, image] of this.images) if (image.id === id) this.images.delete(name);
+            let freed = 0;
+            for (const [name, image] of this.images) {
+              if (image.id !== id) continue;
+              this.images.delete(name);
+              freed = image.size;
+            }
+            return freed;
           }),
         usage: () =>
           Promise.resolve({ mountpoint: '/', usedBytes: 1, inodesUsed: 1, timestamp: 1n }),
