@@ -19,6 +19,7 @@ import type {
   SandboxRecord,
   TerminalSize,
 } from './model.js';
+import type { PullUnderWay } from './pull-progress.js';
 
 /** An open file descriptor that the receiver owns and must close. */
 export type OwnedFd = number;
@@ -163,6 +164,8 @@ export interface SharedMemory {
 /** images/: complete images by name, tag, digest or id. */
 export interface ImageStore {
   pull(reference: string, auth: RegistryAuth | null, options: PullOptions): Promise<ImageRecord>;
+  /** Whoever started them; those that began first come first. */
+  pullsUnderWay(): PullUnderWay[];
   /** By id, unique id prefix of at least 8 digits, tag or digest reference; undefined when absent. */
   find(reference: string): ImageRecord | undefined;
   list(): ImageRecord[];
@@ -191,15 +194,8 @@ export interface RegistryAuth {
 
 export interface PullOptions {
   signal?: AbortSignal;
-  onProgress?: (progress: PullProgress) => void;
-}
-
-export interface PullProgress {
-  stage: 'resolve' | 'download' | 'unpack' | 'done';
-  /** Digest of the layer, '' where the stage has none. */
-  layer: string;
-  doneBytes: number;
-  totalBytes: number;
+  /** Called once, before anything is fetched, also for a caller that joins a pull under way. */
+  onStart?: (pull: PullUnderWay) => void;
 }
 
 /** lxc/: containers, each behind a shim that outlives the agent. */

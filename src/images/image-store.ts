@@ -7,7 +7,8 @@ import { formatImageReference, parseImageReference } from '../core/image-referen
 import { hexOf } from '../core/layer-record.js';
 import type { ImageRecord } from '../core/model.js';
 import { platformsOf, type Platform } from '../core/oci.js';
-import type { ImageStore, PullOptions, PullProgress, RegistryAuth } from '../core/ports.js';
+import type { ImageStore, PullOptions, RegistryAuth } from '../core/ports.js';
+import type { PullReport, PullUnderWay } from '../core/pull-progress.js';
 import { syncFolder, writeFileAtomic } from '../util/atomic-file.js';
 import { KeyedMutex } from '../util/keyed-mutex.js';
 import { mountpointOf } from '../util/mountinfo.js';
@@ -18,6 +19,7 @@ import { ImageRecords, type StoredImage } from './image-records.js';
 import type { ImageSource } from './image-source.js';
 import { LayerStore } from './layer-store.js';
 import { LayoutSource } from './layout-source.js';
+import { PullProgress } from './pull-progress.js';
 import { pullImage, type PulledImage } from './pull-work.js';
 import type { Unpack } from './unpack-process.js';
 
@@ -29,6 +31,8 @@ export interface ImageStoreOptions {
   /** Images of a registry. */
   openRegistry: OpenRegistry;
   platforms?: readonly Platform[];
+  /** Told of each pull once, however many callers share it. */
+  onPullEnd?: (report: PullReport) => void;
 }
 
 export type OpenRegistry = (
@@ -51,7 +55,7 @@ export class FolderImageStore implements ImageStore {
   /** Every tag and digest reference. */
   readonly #names = new Map<string, ImageId>();
   readonly #pulls = new SharedWork<ImageRecord>();
-  readonly #listeners = new Map<string, Set<(progress: PullProgress) => void>>();
+  readonly #underWay = new Map<string, PullProgress>();
   readonly #changes = new KeyedMutex();
   readonly #mountpoint: string;
   #sequence = 0;
@@ -106,23 +110,23 @@ export class FolderImageStore implements ImageStore {
     const origin = parseImageOrigin(reference);
     // Callers with other credentials may have other rights: they do not share.
     const key = JSON.stringify([origin, origin.kind === 'registry' ? auth : null]);
-    const listeners = this.#listeners.get(key) ?? new Set();
-    this.#listeners.set(key, listeners);
-    const listener = options.onProgress;
-    if (listener) listeners.add(listener);
     try {
-      return await this.#pulls.run(key, options.signal, (signal) =>
-        this.#pull(origin, auth, signal, (progress) => {
-          for (const tell of listeners) tell(progress);
-        }),
-      );
+      const pulling = this.#pulls.run(key, options.signal, (signal) => {
+        const progress = new PullProgress(reference);
+        this.#underWay.set(key, progress);
+        return this.#follow(key, progress, this.#pull(origin, auth, signal, progress));
+      });
+      const progress = this.#underWay.get(key);
+      if (progress) options.onStart?.(progress);
+      return await pulling;
     } catch (error) {
       if (options.signal?.aborted !== true) throw wrap(error, `cannot pull ${reference}`);
       throw new RuntimeError('cancelled', `the pull of ${reference} was cancelled`, error);
-    } finally {
-      if (listener) listeners.delete(listener);
-      if (listeners.size === 0) this.#listeners.delete(key);
     }
+  }
+
+  pullsUnderWay(): PullUnderWay[] {
+    return [...this.#underWay.values()];
   }
 
   find(reference: string): ImageRecord | undefined {
@@ -162,11 +166,31 @@ export class FolderImageStore implements ImageStore {
     };
   }
 
+  async #follow(
+    key: string,
+    progress: PullProgress,
+    work: Promise<ImageRecord>,
+  ): Promise<ImageRecord> {
+    const tell = (outcome: PullReport['outcome']): void => {
+      // After a cancelled one the same may have been started anew.
+      if (this.#underWay.get(key) === progress) this.#underWay.delete(key);
+      this.#options.onPullEnd?.(progress.report(outcome));
+    };
+    try {
+      const image = await work;
+      tell({ imageId: image.id });
+      return image;
+    } catch (error) {
+      tell({ error });
+      throw error;
+    }
+  }
+
   async #pull(
     origin: ImageOrigin,
     auth: RegistryAuth | null,
     signal: AbortSignal,
-    onProgress: (progress: PullProgress) => void,
+    progress: PullProgress,
   ): Promise<ImageRecord> {
     const source =
       origin.kind === 'registry'
@@ -178,7 +202,7 @@ export class FolderImageStore implements ImageStore {
         layers: this.#layers,
         platforms: this.#options.platforms ?? platformsOf(process.arch),
         signal,
-        onProgress,
+        progress,
       },
       (pulled) => this.#changes.run(CHANGES, () => this.#commit(pulled)),
     );

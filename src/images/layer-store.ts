@@ -18,8 +18,8 @@ import type { ImageSource, LayerBlob } from './image-source.js';
 import type { Unpack } from './unpack-process.js';
 
 export interface LayerProgress {
-  onDownload: (doneBytes: number) => void;
-  onUnpack: (doneBytes: number) => void;
+  downloaded(doneBytes: number): void;
+  unpacked(doneBytes: number): void;
 }
 
 export interface LayerWanted {
@@ -115,7 +115,9 @@ export class LayerStore {
         descriptor: wanted.descriptor,
         temporaryFolder: folder,
         signal,
-        onBytes: progress.onDownload,
+        onBytes: (done) => {
+          progress.downloaded(done);
+        },
       });
       let record: LayerRecord;
       try {
@@ -155,7 +157,9 @@ export class LayerStore {
         digest: blob.isVerified ? '' : descriptor.digest,
         targetFd: target.fd,
         signal,
-        onBytes: progress.onUnpack,
+        onBytes: (done) => {
+          progress.unpacked(done);
+        },
       });
       return { version: 1, ...report };
     } finally {

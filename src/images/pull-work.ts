@@ -12,10 +12,10 @@ import {
   selectManifest,
 } from '../core/oci.js';
 import type { Descriptor, Manifest, Platform } from '../core/oci.js';
-import type { PullProgress } from '../core/ports.js';
 import { Limit } from '../util/limit.js';
 import type { ImageSource, RootDocument } from './image-source.js';
 import type { LayerStore } from './layer-store.js';
+import type { PullProgress } from './pull-progress.js';
 
 export interface PulledImage {
   record: ImageRecord;
@@ -29,7 +29,7 @@ export interface PullWork {
   /** What this host can run, best first. */
   platforms: readonly Platform[];
   signal: AbortSignal;
-  onProgress: (progress: PullProgress) => void;
+  progress: PullProgress;
 }
 
 /** An index may list indexes, but nobody needs more of them in a row. */
@@ -45,7 +45,6 @@ export async function pullImage<T>(
   commit: (pulled: PulledImage) => Promise<T>,
 ): Promise<T> {
   const blobs = new Map<string, Uint8Array>();
-  progress(work, 'resolve', '', 0, 0);
   const root = await work.source.resolve(work.signal);
   verify(root.digest, root.bytes, 'manifest');
   blobs.set(root.digest, root.bytes);
@@ -54,9 +53,7 @@ export async function pullImage<T>(
   const unpin = work.layers.pin(config.diffIds);
   try {
     await fetchLayers(work, manifest, config.diffIds);
-    const result = await commit({ record: makeRecord(root, manifest, config), blobs });
-    progress(work, 'done', '', 0, 0);
-    return result;
+    return await commit({ record: makeRecord(root, manifest, config), blobs });
   } finally {
     unpin();
   }
@@ -143,26 +140,19 @@ async function fetchLayers(
   const signal = AbortSignal.any([work.signal, failed.signal]);
   let failure: { error: unknown } | undefined;
   await Promise.all(
-    manifest.layers.map((descriptor, index) =>
-      limit.run(async () => {
-        const diffId = diffIds[index] ?? '';
-        const { digest: layer, size } = descriptor;
+    manifest.layers.map((descriptor, index) => {
+      const diffId = diffIds[index] ?? '';
+      const counters = work.progress.addLayer(descriptor.digest, descriptor.size);
+      return limit.run(async () => {
         try {
-          await work.layers.ensure({ diffId, descriptor, source: work.source }, signal, {
-            onDownload: (done) => {
-              progress(work, 'download', layer, done, size);
-            },
-            onUnpack: (done) => {
-              progress(work, 'unpack', layer, done, size);
-            },
-          });
-          progress(work, 'unpack', layer, size, size);
+          await work.layers.ensure({ diffId, descriptor, source: work.source }, signal, counters);
+          counters.finish();
         } catch (error) {
           failure ??= { error };
           failed.abort(error);
         }
-      }),
-    ),
+      });
+    }),
   );
   if (failure) throw failure.error;
 }
@@ -183,14 +173,4 @@ function makeRecord(
     createdAt: created,
     pulledAt: `${BigInt(Date.now()) * 1_000_000n}`,
   };
-}
-
-function progress(
-  { onProgress }: PullWork,
-  stage: PullProgress['stage'],
-  layer: string,
-  doneBytes: number,
-  totalBytes: number,
-): void {
-  onProgress({ stage, layer, doneBytes, totalBytes });
 }

@@ -361,6 +361,7 @@ export class FakeNode {
       },
       images: {
         pull: () => Promise.reject(new Error('no registry here')),
+        pullsUnderWay: () => [],
         find: (reference) => this.images.get(reference),
         list: () => [...this.images.values()],
         remove: (id) =>

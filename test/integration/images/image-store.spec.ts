@@ -13,6 +13,7 @@ import {
 import { join } from 'node:path';
 import type { ImageId } from '../../../src/core/ids.js';
 import type { ImageRecord } from '../../../src/core/model.js';
+import type { PullUnderWay } from '../../../src/core/pull-progress.js';
 import { createRegistryOpener } from '../../../src/images/registry-source.js';
 import { HttpServer } from '../../support/http-server.js';
 import { openImages, type OpenedImages } from '../../support/images.js';
@@ -267,18 +268,26 @@ describe('image store', () => {
         const layer = one.blobs[1]?.digest ?? '';
         const leaver = new AbortController();
         const leaving = images.store.pull(name, null, { signal: leaver.signal });
-        const stages = new Set<string>();
+        const seen: PullUnderWay[] = [];
         const staying = images.store.pull(name, null, {
           signal: new AbortController().signal,
-          onProgress: ({ stage }) => stages.add(stage),
+          onStart: (pull) => seen.push(pull),
         });
         await until(() => countOf(layer) === 1);
+        const listed = images.store.pullsUnderWay();
+        assert.equal(listed[0]?.snapshot().reference, name);
         leaver.abort();
         await assert.rejects(leaving, { kind: 'cancelled' });
         release();
         assert.equal((await staying).id, one.id);
         assert.equal(countOf(layer), 1);
-        assert.ok(stages.has('done') && stages.has('download'));
+        // The joined pull is the one that was listed, and the bytes were counted.
+        assert.deepEqual(seen, listed);
+        assert.deepEqual(
+          seen[0]?.snapshot().layers.map(({ state, downloadedBytes }) => [state, downloadedBytes]),
+          one.blobs.slice(1).map(({ bytes }) => ['done', bytes.length]),
+        );
+        assert.deepEqual(images.store.pullsUnderWay(), []);
       } finally {
         await server.close();
       }

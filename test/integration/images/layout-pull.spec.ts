@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import type { PullProgress } from '../../../src/core/ports.js';
+import type { PullUnderWay } from '../../../src/core/pull-progress.js';
 import { layerFiles } from '../../../src/core/layer-record.js';
 import { buildImage, writeLayout } from '../../support/oci-image.js';
 import { openImages, type OpenedImages } from '../../support/images.js';
@@ -37,9 +37,9 @@ describe('pull of an OCI layout', () => {
 
   it('unpacks a folder, and gives names after the folder', async () => {
     writeLayout(join(temp, 'Hello World'), { v1: hello });
-    const seen: PullProgress[] = [];
+    const started: PullUnderWay[] = [];
     const image = await images.store.pull(`oci:${temp}/Hello World`, null, {
-      onProgress: (progress) => seen.push(progress),
+      onStart: (pull) => started.push(pull),
     });
     assert.equal(image.id, hello.id);
     assert.deepEqual(image.repoTags, ['localhost/hello-world:v1']);
@@ -53,10 +53,13 @@ describe('pull of an OCI layout', () => {
     assert.equal(readFileSync(path, 'utf8'), 'hello\n');
     const { mode, uid, gid, mtimeMs } = lstatSync(path);
     assert.deepEqual([mode & 0o7777, uid, gid, mtimeMs], [0o640, 12, 34, 1e12]);
+    const layer = hello.blobs[1]!;
+    const size = layer.bytes.length;
     assert.deepEqual(
-      [...new Set(seen.map(({ stage }) => stage))],
-      ['resolve', 'download', 'unpack', 'done'],
+      started.map((pull) => pull.snapshot().layers),
+      [[{ digest: layer.digest, size, downloadedBytes: size, unpackedBytes: size, state: 'done' }]],
     );
+    assert.deepEqual(images.store.pullsUnderWay(), []);
     assert.deepEqual(readdirSync(join(images.root, 'tmp')), []);
   });
 
