@@ -14,6 +14,10 @@ export type ErrorKind =
   | 'unauthenticated'
   | 'resource-exhausted'
   | 'unavailable'
+  /** A registry that could not be reached or is out of order. */
+  | 'registry-unavailable'
+  /** An image without the signature that a policy asks for. */
+  | 'signature-invalid'
   | 'deadline-exceeded'
   | 'cancelled'
   | 'unimplemented'

@@ -5,7 +5,7 @@ import { Client, credentials, Metadata, status } from '@grpc/grpc-js';
 import type { CallOptions, MethodDefinition, ServiceError } from '@grpc/grpc-js';
 import { hasCode, RuntimeError } from '../core/errors.js';
 import { ImageServiceService, RuntimeServiceService } from './gen/index.js';
-import { fromCode } from './status.js';
+import { fromServiceError } from './status.js';
 
 /** The kubelet's own limit for most calls. */
 const DEFAULT_TIMEOUT_MS = 120_000;
@@ -199,7 +199,7 @@ export async function explain(
       );
     }
   }
-  return new RuntimeError(fromCode(error.code), error.details, error);
+  return fromServiceError(error);
 }
 
 function isServiceError(error: unknown): error is ServiceError {

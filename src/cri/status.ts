@@ -11,6 +11,8 @@ const CODES: Readonly<Record<ErrorKind, status>> = {
   unauthenticated: status.UNAUTHENTICATED,
   'resource-exhausted': status.RESOURCE_EXHAUSTED,
   unavailable: status.UNAVAILABLE,
+  'registry-unavailable': status.UNKNOWN,
+  'signature-invalid': status.UNKNOWN,
   'deadline-exceeded': status.DEADLINE_EXCEEDED,
   cancelled: status.CANCELLED,
   unimplemented: status.UNIMPLEMENTED,
@@ -20,10 +22,21 @@ const CODES: Readonly<Record<ErrorKind, status>> = {
   internal: status.INTERNAL,
 };
 
+/**
+ * Words at the beginning of a message that the kubelet makes the pod's reason of
+ * (pkg/kubelet/images/image_manager.go, cri-api/pkg/errors). It finds them behind code UNKNOWN alone,
+ * which it takes off a message.
+ */
+const PREFIXES: ReadonlyMap<ErrorKind, string> = new Map([
+  ['registry-unavailable', 'RegistryUnavailable: '],
+  ['signature-invalid', 'SignatureValidationFailed: '],
+]);
+
 /** Anything that is not a RuntimeError is a fault of ours, and says so. */
 export function toServiceError(error: unknown): ServiceError {
   const kind = error instanceof RuntimeError ? error.kind : 'internal';
-  const message = error instanceof Error ? error.message : String(error);
+  const text = error instanceof Error ? error.message : String(error);
+  const message = `${PREFIXES.get(kind) ?? ''}${text}`;
   return Object.assign(new Error(message), {
     name: 'ServiceError',
     code: CODES[kind],
@@ -33,12 +46,18 @@ export function toServiceError(error: unknown): ServiceError {
 }
 
 /** The way back, for clients. */
-export function fromCode(code: number): ErrorKind {
+export function fromServiceError(error: ServiceError): RuntimeError {
+  for (const [kind, prefix] of PREFIXES) {
+    if (error.code !== CODES[kind] || !error.details.startsWith(prefix)) continue;
+    return new RuntimeError(kind, error.details.slice(prefix.length), error);
+  }
   // Some servers say OUT_OF_RANGE where ours says INVALID_ARGUMENT.
-  return KINDS.get(code) ?? (code === OUT_OF_RANGE ? 'invalid-argument' : 'unknown');
+  const kind = error.code === status.OUT_OF_RANGE ? 'invalid-argument' : KINDS.get(error.code);
+  return new RuntimeError(kind ?? 'unknown', error.details, error);
 }
 
-const OUT_OF_RANGE = 11;
-const KINDS: ReadonlyMap<number, ErrorKind> = new Map(
-  Object.entries(CODES).map(([kind, code]) => [code, kind as ErrorKind]),
+const KINDS: ReadonlyMap<status, ErrorKind> = new Map(
+  Object.entries(CODES)
+    .map(([kind, code]) => [code, kind as ErrorKind] as const)
+    .filter(([, kind]) => !PREFIXES.has(kind)),
 );

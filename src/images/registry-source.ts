@@ -255,6 +255,6 @@ async function readErrorDetail(response: Response): Promise<string> {
 
 function unavailable(error: unknown): unknown {
   return error instanceof TransientError
-    ? new RuntimeError('unavailable', error.message, error)
+    ? new RuntimeError('registry-unavailable', error.message, error)
     : error;
 }

@@ -132,7 +132,7 @@ describe('pull from a registry', () => {
     await images.store.remove(pulled.id);
     write();
     await assert.rejects(images.store.pull('registry.example/library/tool:1', null, {}), {
-      kind: 'unavailable',
+      kind: 'registry-unavailable',
       message: /127.0.0.1:1 cannot be reached/,
     });
   });

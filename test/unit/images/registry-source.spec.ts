@@ -139,7 +139,7 @@ describe('registry source', () => {
           Buffer.concat([layer.bytes, Buffer.alloc(1)]),
           { kind: 'data-loss', message: /more than/ },
         ],
-        [layer.bytes.subarray(0, -1), { kind: 'unavailable', message: /broke off after/ }],
+        [layer.bytes.subarray(0, -1), { kind: 'registry-unavailable', message: /broke off after/ }],
       ] as const) {
         const server = await serve((_, response) => {
           response.end(body);
@@ -196,7 +196,7 @@ describe('registry source', () => {
       const broken = await serve((_, response) => {
         response.writeHead(500).end();
       });
-      await assert.rejects(resolve(broken), { kind: 'unavailable', message: /answered 500/ });
+      await assert.rejects(resolve(broken), { kind: 'registry-unavailable', message: /answered 500/ });
       assert.equal(broken.requests.length, 4);
     });
 
@@ -260,7 +260,7 @@ describe('registry source', () => {
       const server = await serve((_, response) => {
         response.writeHead(302, { location: '/again' }).end();
       });
-      await assert.rejects(resolve(server), { kind: 'unavailable', message: /more than 5 times/ });
+      await assert.rejects(resolve(server), { kind: 'registry-unavailable', message: /more than 5 times/ });
     });
 
     it('answers no challenge of the server it was sent to', async () => {

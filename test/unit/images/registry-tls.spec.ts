@@ -54,7 +54,7 @@ describe('registry by https', () => {
   it('refuses what no authority vouches for, at once', async () => {
     const before = Date.now();
     await assert.rejects(resolve(`server = "https://localhost:${port}"`), {
-      kind: 'unavailable',
+      kind: 'registry-unavailable',
       message: /self-signed certificate \(hosts.toml can name its ca\)/,
     });
     assert.ok(Date.now() - before < 1000);
@@ -65,7 +65,7 @@ describe('registry by https', () => {
     const { digest } = await resolve(`server = "https://localhost:${port}"\n${ca}`);
     assert.equal(digest, manifest.digest);
     await assert.rejects(resolve(`server = "https://127.0.0.1:${port}"\n${ca}`), {
-      kind: 'unavailable',
+      kind: 'registry-unavailable',
     });
   });
 
