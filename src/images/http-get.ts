@@ -136,7 +136,11 @@ function connectionError(error: unknown, url: URL, signal: AbortSignal): unknown
   const message = `${url.host} cannot be reached: ${reason}`;
   // A certificate does not become valid by asking again.
   if (hasCode(error, 'ERR_TLS_CERT_ALTNAME_INVALID') || /certificate/i.test(reason)) {
-    return new RuntimeError('registry-unavailable', `${message} (hosts.toml can name its ca)`, error);
+    return new RuntimeError(
+      'registry-unavailable',
+      `${message} (hosts.toml can name its ca)`,
+      error,
+    );
   }
   return new TransientError(message, error);
 }

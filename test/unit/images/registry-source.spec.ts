@@ -196,7 +196,10 @@ describe('registry source', () => {
       const broken = await serve((_, response) => {
         response.writeHead(500).end();
       });
-      await assert.rejects(resolve(broken), { kind: 'registry-unavailable', message: /answered 500/ });
+      await assert.rejects(resolve(broken), {
+        kind: 'registry-unavailable',
+        message: /answered 500/,
+      });
       assert.equal(broken.requests.length, 4);
     });
 
@@ -260,7 +263,10 @@ describe('registry source', () => {
       const server = await serve((_, response) => {
         response.writeHead(302, { location: '/again' }).end();
       });
-      await assert.rejects(resolve(server), { kind: 'registry-unavailable', message: /more than 5 times/ });
+      await assert.rejects(resolve(server), {
+        kind: 'registry-unavailable',
+        message: /more than 5 times/,
+      });
     });
 
     it('answers no challenge of the server it was sent to', async () => {
