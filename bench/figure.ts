@@ -8,6 +8,8 @@ export interface Figure {
   peer?: number | null;
   /** What ours must not pass. */
   bound?: number;
+  /** What the ratio should not pass. */
+  mark?: number;
 }
 
 /** A part of the benchmark: measures some figures together, because they come from the same objects. */
@@ -23,6 +25,8 @@ export interface Part {
 
 export interface BenchContext {
   rounds: number;
+  /** Whether a figure is asked for, of a part whose figures are not measured all at once. */
+  wants: (name: string) => boolean;
   /** Aborted when the user wants an end: checked between steps, so that all is undone in order. */
   signal: AbortSignal;
   say: (text: string) => void;
@@ -44,27 +48,34 @@ export function figureOf(name: string, unit: Figure['unit'], sides: readonly Sam
   return { name, unit, ours: median(ours), peer: peer === undefined ? null : median(peer) };
 }
 
-/** `NAME ours=… peer=… ratio=… unit=…`, or `bound=…` instead of the peer's two. */
-export function formatLine({ name, unit, ours, peer, bound }: Figure): string {
-  const beside =
-    bound === undefined
-      ? `peer=${typeof peer === 'number' ? round(peer) : '-'} ratio=${typeof peer === 'number' ? round(ours / peer) : '-'}`
-      : `bound=${round(bound)}`;
-  return `${name} ours=${round(ours)} ${beside} unit=${unit}`;
+/** `NAME ours=… [peer=… ratio=…] [mark=…] [bound=…] unit=…`: a peer, a bound, or both. */
+export function formatLine({ name, unit, ours, peer, bound, mark }: Figure): string {
+  const known = (value: number | null | undefined): string =>
+    typeof value === 'number' ? round(value) : '-';
+  const isCompared = bound === undefined || peer !== undefined;
+  return [
+    `${name} ours=${round(ours)}`,
+    ...(isCompared ? [`peer=${known(peer)} ratio=${known(ratioOf(ours, peer))}`] : []),
+    ...(mark === undefined ? [] : [`mark=${mark}`]),
+    ...(bound === undefined ? [] : [`bound=${round(bound)}`]),
+    `unit=${unit}`,
+  ].join(' ');
 }
 
-export function formatJson({ name, unit, ours, peer, bound }: Figure): string {
-  return JSON.stringify(
-    bound === undefined
-      ? {
-          name,
-          ours,
-          peer: peer ?? null,
-          ratio: typeof peer === 'number' ? ours / peer : null,
-          unit,
-        }
-      : { name, ours, bound, unit },
-  );
+export function formatJson({ name, unit, ours, peer, bound, mark }: Figure): string {
+  const isCompared = bound === undefined || peer !== undefined;
+  return JSON.stringify({
+    name,
+    ours,
+    ...(isCompared ? { peer: peer ?? null, ratio: ratioOf(ours, peer) } : {}),
+    mark,
+    bound,
+    unit,
+  });
+}
+
+function ratioOf(ours: number, peer: number | null | undefined): number | null {
+  return typeof peer === 'number' ? ours / peer : null;
 }
 
 /** Three digits that count. */

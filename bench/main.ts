@@ -9,16 +9,29 @@ import { lists } from './lists.js';
 import { memory } from './memory.js';
 import { native } from './native.js';
 import { podVerbs } from './pod-verbs.js';
+import { pull, pullVariants } from './pull.js';
+import { resolve } from './resolve.js';
 import { soak } from './soak.js';
 import { unpacking } from './unpack.js';
 
-const PARTS: readonly Part[] = [podVerbs, memory, eventLoop, lists, native, unpacking, soak];
+const PARTS: readonly Part[] = [
+  podVerbs,
+  memory,
+  eventLoop,
+  lists,
+  native,
+  unpacking,
+  pull,
+  pullVariants,
+  resolve,
+  soak,
+];
 
 const HELP = `Usage: scripts/bench [--rounds N] [--json] [NAME...]
 
 Measures pvecri beside containerd and runc, and beside the usual programs, on this machine and in
 turns, and prints one line per figure: NAME ours=MEDIAN peer=MEDIAN ratio=OURS/PEER unit=UNIT
-Without NAME all but those marked * are measured. docs/performance.md says how to read it.
+Without NAME all but those marked * are measured; NAME may be the beginning of several. docs/performance.md says how to read it.
 
 ${PARTS.map(({ names, about, onDemand }) => `  ${onDemand ? '* ' : ''}${names.join(', ')}\n      ${about}`).join('\n')}
 
@@ -27,9 +40,14 @@ ${PARTS.map(({ names, about, onDemand }) => `  ${onDemand ? '* ' : ''}${names.jo
   --help       this text
 `;
 
+/** A figure is asked for by its name, or with others by how their names begin: `unpack`. */
+function isMeant(figure: string, asked: readonly string[]): boolean {
+  return asked.some((name) => figure === name || figure.startsWith(`${name}-`));
+}
+
 function isChosen(part: Part, names: readonly string[]): boolean {
   if (names.length === 0) return part.onDemand !== true;
-  return part.names.some((name) => names.includes(name));
+  return part.names.some((name) => isMeant(name, names));
 }
 
 function machine(): string {
@@ -54,7 +72,7 @@ async function main(): Promise<void> {
   if (!Number.isInteger(rounds) || rounds < 1)
     throw new Error(`--rounds ${values.rounds}: not a number of rounds`);
   const known = PARTS.flatMap((part) => part.names);
-  const unknown = names.filter((name) => !known.includes(name));
+  const unknown = names.filter((name) => !known.some((figure) => isMeant(figure, [name])));
   if (unknown.length > 0)
     throw new Error(`unknown: ${unknown.join(', ')}; there are ${known.join(', ')}`);
 
@@ -69,12 +87,13 @@ async function main(): Promise<void> {
     process.stderr.write(`bench: ${text}\n`);
   };
   say(machine());
-  const context: BenchContext = { rounds, signal: end.signal, say };
+  const wants = (name: string): boolean => names.length === 0 || isMeant(name, names);
+  const context: BenchContext = { rounds, signal: end.signal, say, wants };
   for (const part of PARTS.filter((each) => isChosen(each, names))) {
     end.signal.throwIfAborted();
     say(part.about);
     for (const figure of await part.measure(context)) {
-      if (names.length > 0 && !names.includes(figure.name)) continue;
+      if (!wants(figure.name)) continue;
       console.log(values.json ? formatJson(figure) : formatLine(figure));
     }
   }

@@ -41,9 +41,11 @@ export interface Side {
 /** Ours first; the peer where it is installed. All that was made is gone when `work` has ended. */
 export async function withSides<T>(
   { signal, say }: BenchContext,
-  work: (sides: readonly Side[]) => Promise<T>,
+  work: (sides: readonly Side[], agent: TestAgent) => Promise<T>,
+  /** Where the folders of both are made, instead of /tmp. */
+  parent?: string,
 ): Promise<T> {
-  const agent = new TestAgent('', 'info');
+  const agent = new TestAgent('', 'info', parent);
   const sides: Side[] = [];
   const closing: (() => unknown)[] = [];
   let containerd: Containerd | undefined;
@@ -63,7 +65,7 @@ export async function withSides<T>(
       sides.push(ofContainerd(agent, containerd, closing));
     }
     signal.throwIfAborted();
-    return await work(sides);
+    return await work(sides, agent);
   } finally {
     for (const side of sides) await removeAllPods(side, say);
     for (const close of closing) close();

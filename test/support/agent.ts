@@ -29,20 +29,20 @@ const OWN_FILES = /^(\.trash|lock|last_reserved_ip\.0)$/;
 const COMMAND = ['dist/pvecri.js'];
 
 export class TestAgent {
-  readonly folder = makeTempFolder();
-  readonly root = join(this.folder, 'root');
-  readonly state = join(this.folder, 'state');
-  readonly socket = join(this.folder, 'cri.sock');
-  readonly configFile = join(this.folder, 'config.toml');
-  readonly logs = join(this.folder, 'logs');
-  readonly confDir = join(this.folder, 'net.d');
+  readonly folder: string;
+  readonly root: string;
+  readonly state: string;
+  readonly socket: string;
+  readonly configFile: string;
+  readonly logs: string;
+  readonly confDir: string;
   /** CNI plugins of a test's own. */
-  readonly binDir = join(this.folder, 'bin');
+  readonly binDir: string;
   /** Stands for the host's network; bridges and leases of the test stay in it. */
-  readonly netns = join(this.folder, 'netns');
-  readonly cgroup = `/pvecri-${createHash('sha256').update(this.root).digest('hex').slice(0, 12)}`;
+  readonly netns: string;
+  readonly cgroup: string;
   /** The same under the systemd cgroup driver, with what systemd calls it. */
-  readonly slice = `${this.cgroup.slice(1).replace('-', '_')}.slice`;
+  readonly slice: string;
   #child: ChildProcess | undefined;
   #client: CriClient | undefined;
   /** All that the agents of this folder have logged. */
@@ -50,7 +50,20 @@ export class TestAgent {
   /** What the agents find in their environment beside the test's own. */
   readonly env: Record<string, string> = {};
 
-  constructor(extraConfig = '', logLevel = 'debug') {
+  /** `parent` is where its folder is made, instead of /tmp. */
+  constructor(extraConfig = '', logLevel = 'debug', parent?: string) {
+    this.folder = makeTempFolder(parent);
+    this.root = join(this.folder, 'root');
+    this.state = join(this.folder, 'state');
+    this.socket = join(this.folder, 'cri.sock');
+    this.configFile = join(this.folder, 'config.toml');
+    this.logs = join(this.folder, 'logs');
+    this.confDir = join(this.folder, 'net.d');
+    this.binDir = join(this.folder, 'bin');
+    this.netns = join(this.folder, 'netns');
+    const hash = createHash('sha256').update(this.root).digest('hex');
+    this.cgroup = `/pvecri-${hash.slice(0, 12)}`;
+    this.slice = `${this.cgroup.slice(1).replace('-', '_')}.slice`;
     for (const folder of [this.logs, this.confDir, this.binDir]) mkdirSync(folder);
     pinNetworkNamespace(this.netns);
     writeFileSync(

@@ -11,8 +11,12 @@ export interface DockerRegistry {
   stop: () => Promise<void>;
 }
 
-/** `extra` is YAML at the top level of its configuration. */
-export async function startDockerRegistry(folder: string, extra = ''): Promise<DockerRegistry> {
+/** `extra` is YAML at the top level of its configuration; `wrapper` runs it, by exec. */
+export async function startDockerRegistry(
+  folder: string,
+  extra = '',
+  wrapper: readonly string[] = [],
+): Promise<DockerRegistry> {
   const storage = join(folder, 'registry');
   mkdirSync(storage, { recursive: true });
   const config = join(folder, 'registry.yml');
@@ -24,7 +28,8 @@ storage: {filesystem: {rootdirectory: ${storage}}, delete: {enabled: true}}
 http: {addr: "127.0.0.1:0"}
 ${extra}`,
   );
-  const child = spawn('docker-registry', ['serve', config], {
+  const words = ['docker-registry', 'serve', config];
+  const child = spawn(wrapper[0] ?? 'docker-registry', [...wrapper, ...words].slice(1), {
     stdio: ['ignore', 'ignore', 'pipe'],
     env: { ...process.env, OTEL_TRACES_EXPORTER: 'none' },
   });

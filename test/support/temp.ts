@@ -3,9 +3,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** Makes a folder under /tmp; the caller removes it, or lets `withTempFolder` do so. */
-export function makeTempFolder(): string {
-  return mkdtempSync(join(tmpdir(), 'pvecri-test-'));
+/** Makes a folder under /tmp or `parent`; the caller removes it, or lets `withTempFolder` do so. */
+export function makeTempFolder(parent = tmpdir()): string {
+  return mkdtempSync(join(parent, 'pvecri-test-'));
 }
 
 export function removeTempFolder(path: string): void {
