@@ -97,6 +97,7 @@ async function ourUnpack({ unpack, target }: Bench, blob: string, diffId: string
   const targetFd = openSync(target, 'r');
   try {
     await unpack({
+      mode: 'overlay',
       diffId,
       blobFd,
       offset: 0,

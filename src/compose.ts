@@ -54,8 +54,11 @@ export async function compose(
   });
   const registry = { hostsDir: config.images.hosts_dir };
   const imagesRoot = join(root, 'images');
+  const layersRoot = join(imagesRoot, 'layers');
+  const storage = await OverlayStorage.open({ root: join(root, 'rootfs'), layersRoot, addon });
   const images = await FolderImageStore.open({
     root: imagesRoot,
+    layers: storage,
     unpack: createUnpack(spawner),
     openRegistry: createRegistryOpener(() => registry.hostsDir),
   });
@@ -64,14 +67,13 @@ export async function compose(
     log.error({ ...file }, 'cannot read the record of an image or layer; it is kept, but not used');
     objects.unreadable.push(file);
   }
-  const rootfs = await OverlayStorage.open({ root: join(root, 'rootfs'), imagesRoot, addon });
   const host = readHostFacts(addon, new HostAppArmor(spawner));
   const context: RuntimeContext = {
     store: new FileStateStore(root),
     folders: new FileObjectFolders({ root, state }),
     namespaces: new PinnedNamespaces({ addon, directory: join(state, 'namespaces') }),
     network,
-    rootfs,
+    rootfs: storage,
     sharedMemory: new TmpfsSharedMemory({ addon, directory: join(state, 'shm') }),
     images,
     podInit: new PausePodInit({ spawner, libexecDir: libexecDir(), cgroupRoot: tree.root }),

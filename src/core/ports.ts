@@ -3,6 +3,7 @@
  * adapter named beside it, and a fake in test/fakes for the verbs' unit tests.
  */
 import type { Readable, Writable } from 'node:stream';
+import type { RuntimeError } from './errors.js';
 import type { CgroupSetting } from './resources.js';
 import type { ContainerId, ImageId, SandboxId } from './ids.js';
 import type {
@@ -134,6 +135,77 @@ export interface NetworkRequest {
   netnsPath: string;
   metadata: SandboxMetadata;
   portMappings: readonly PortMapping[];
+}
+
+/** storage/: one driver keeps both, layers and the root filesystems that are made of them. */
+export interface StorageDriver extends LayerStorage, RootfsStorage {}
+
+/** storage/: unpacked layers, each whole or not there at all. */
+export interface LayerStorage {
+  /**
+   * What a layer's key is: 'diff', the diff_id of its own content, so that layers don't know each
+   * other; 'chain', the chain id of its content and all below it, for drivers where a layer is its
+   * parent with changes (core/layer-key.ts).
+   */
+  readonly keyedBy: LayerKeyKind;
+  /** Every whole layer. Undoes what an earlier agent has begun; what is damaged is removed. */
+  loadLayers(): Promise<LoadedLayers>;
+  /** A place to unpack a layer into, unseen until it is committed. The parent must be there. */
+  draftLayer(key: LayerKey): Promise<LayerDraft>;
+  /** Gone at once for everybody who asks; idempotent. No child of it and no container may be left. */
+  removeLayer(key: string): Promise<void>;
+}
+
+export type LayerKeyKind = 'diff' | 'chain';
+
+/** A layer and its place in an image, by the driver's kind of key. */
+export interface LayerKey {
+  key: string;
+  diffId: string;
+  /** Key of the layer below; null for the lowest one and where layers don't know each other. */
+  parent: string | null;
+}
+
+export interface LoadedLayers {
+  /** Where they know each other, parents before their children. */
+  layers: StoredLayer[];
+  /** By key: layers of a newer agent, which must stay but cannot be used. */
+  newer: Map<string, RuntimeError>;
+}
+
+export interface StoredLayer {
+  key: string;
+  /** What it takes on disk. */
+  bytes: number;
+  inodes: number;
+}
+
+export interface LayerDraft {
+  /** Descriptor of the folder to unpack into; closed by commit and discard. */
+  readonly targetFd: number;
+  /**
+   * 'overlay': an empty folder, to be filled as overlayfs wants a lower one. 'apply': the parent's
+   * files, to be changed as the layer says.
+   */
+  readonly mode: UnpackMode;
+  /** Makes the layer visible, durable and whole. What was unpacked is on disk already (syncfs). */
+  commit(unpacked: UnpackReport): Promise<StoredLayer>;
+  /** Takes everything back. Idempotent, OK after a failed commit. */
+  discard(): Promise<void>;
+}
+
+export type UnpackMode = 'overlay' | 'apply';
+
+/** What the unpack helper says of a layer. */
+export interface UnpackReport {
+  /** Digest of the content. */
+  diffId: string;
+  bytes: number;
+  inodes: number;
+  /** The layer hides everything below it: overlayfs cannot be told so on a layer's root folder. */
+  rootOpaque: boolean;
+  /** What the layer says of the root folder, null where it says nothing. */
+  rootOwner: { mode: number; uid: number; gid: number } | null;
 }
 
 /** storage/: a writable root filesystem over image layers. */

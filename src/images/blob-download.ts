@@ -1,6 +1,6 @@
 /** Fetches one blob into a file, from where it broke off when the network fails. */
 import { createHash } from 'node:crypto';
-import { open, type FileHandle } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { RuntimeError } from '../core/errors.js';
 import type { Descriptor } from '../core/oci.js';
 import { MOST_RETRIES, pauseBeforeRetry, TransientError } from './retry.js';
@@ -13,26 +13,15 @@ export interface BlobPart {
 
 export interface BlobDownload {
   descriptor: Descriptor;
-  path: string;
+  file: FileHandle;
   fetch: (offset: number) => Promise<BlobPart>;
   signal: AbortSignal;
   onBytes: (doneBytes: number) => void;
 }
 
-/** The open file, its content verified. On failure the file is closed, and the caller's to remove. */
-export async function downloadBlob(download: BlobDownload): Promise<FileHandle> {
-  const file = await open(download.path, 'wx+', 0o600);
-  try {
-    await fill(file, download);
-    return file;
-  } catch (error) {
-    await file.close();
-    throw error;
-  }
-}
-
-async function fill(file: FileHandle, download: BlobDownload): Promise<void> {
-  const { descriptor, fetch, signal, onBytes } = download;
+/** Fills the file. Resolves when its content is verified. */
+export async function downloadBlob(download: BlobDownload): Promise<void> {
+  const { descriptor, file, fetch, signal, onBytes } = download;
   let hash = createHash('sha256');
   let done = 0;
   let failures = 0;

@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { ImageId } from '../core/ids.js';
-import { hexOf } from '../core/layer-record.js';
+import { hexOf } from '../core/digest.js';
 import type { ImageRecord } from '../core/model.js';
 import { isTemporaryName, syncFolder, writeFileAtomic } from '../util/atomic-file.js';
 
@@ -11,6 +11,8 @@ import { isTemporaryName, syncFolder, writeFileAtomic } from '../util/atomic-fil
 export interface StoredImage extends ImageRecord {
   /** Digests of the index, manifest and config. */
   blobs: string[];
+  /** Digests of the compressed layers. Records of before they were kept have none. */
+  layerBlobs: string[];
   /** Rises with every write: of two records with the same tag, the later has it. */
   sequence: number;
 }
@@ -53,6 +55,7 @@ const schema = z.object({
     .regex(/^[0-9]+$/)
     .default('0'),
   blobs: z.array(digest),
+  layerBlobs: z.array(digest).default([]),
   sequence: z.int().nonnegative(),
 });
 const anyVersion = z.object({ version: z.number() });

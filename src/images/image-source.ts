@@ -13,21 +13,10 @@ export interface RootDocument {
   repoDigest: string;
 }
 
-/** A compressed layer inside an open file. */
-export interface LayerBlob {
-  file: FileHandle;
-  offset: number;
-  length: number;
-  /** False when nobody has compared the blob with its digest yet. */
-  isVerified: boolean;
-  /** Closes the file, and removes it when it is a temporary one. */
-  release(): Promise<void>;
-}
-
 export interface LayerRequest {
   descriptor: Descriptor;
-  /** Folder for a temporary file. */
-  temporaryFolder: string;
+  /** Empty; to be filled with the blob, whose digest has been verified when fetchLayer resolves. */
+  file: FileHandle;
   signal: AbortSignal;
   onBytes: (doneBytes: number) => void;
 }
@@ -36,5 +25,6 @@ export interface ImageSource {
   resolve(signal: AbortSignal): Promise<RootDocument>;
   /** A child manifest or config, not yet verified; at most `maxBytes` of it are read. */
   fetchDocument(descriptor: Descriptor, maxBytes: number, signal: AbortSignal): Promise<Uint8Array>;
-  openLayer(request: LayerRequest): Promise<LayerBlob>;
+  /** A compressed layer. */
+  fetchLayer(request: LayerRequest): Promise<void>;
 }

@@ -1,19 +1,20 @@
 /** The images of this host: pulled, listed, found by any of their names, removed. */
-import { mkdir, readdir, realpath, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
-import { hasCode, RuntimeError, wrap } from '../core/errors.js';
+import { RuntimeError, wrap } from '../core/errors.js';
 import type { ImageId } from '../core/ids.js';
 import { formatImageReference, parseImageReference } from '../core/image-reference.js';
-import { hexOf } from '../core/layer-record.js';
+import { hexOf } from '../core/digest.js';
+import { layerKeys } from '../core/layer-key.js';
 import type { ImageRecord } from '../core/model.js';
 import { platformsOf, type Platform } from '../core/oci.js';
-import type { ImageStore, PullOptions, RegistryAuth } from '../core/ports.js';
+import type { ImageStore, LayerStorage, PullOptions, RegistryAuth } from '../core/ports.js';
 import type { PullReport, PullUnderWay } from '../core/pull-progress.js';
-import { syncFolder, writeFileAtomic } from '../util/atomic-file.js';
 import { KeyedMutex } from '../util/keyed-mutex.js';
 import { mountpointOf } from '../util/mountinfo.js';
 import { removeTree } from '../util/remove-tree.js';
 import { SharedWork } from '../util/shared-work.js';
+import { BlobStore } from './blob-store.js';
 import { parseImageOrigin, type ImageOrigin } from './image-origin.js';
 import { ImageRecords, type StoredImage } from './image-records.js';
 import type { ImageSource } from './image-source.js';
@@ -24,8 +25,10 @@ import { pullImage, type PulledImage } from './pull-work.js';
 import type { Unpack } from './unpack-process.js';
 
 export interface ImageStoreOptions {
-  /** Folder of blobs, layers and records; made when it is not there. */
+  /** Folder of blobs and records; made when it is not there. */
   root: string;
+  /** Where unpacked layers are. */
+  layers: LayerStorage;
   /** How a layer is unpacked: see unpack-process.ts. */
   unpack: Unpack;
   /** Images of a registry. */
@@ -40,7 +43,7 @@ export type OpenRegistry = (
   auth: RegistryAuth | null,
 ) => Promise<ImageSource>;
 
-const FOLDERS = ['blobs/sha256', 'layers', 'records', 'tmp'];
+const FOLDERS = ['blobs/sha256', 'records', 'tmp'];
 /** Names, tags and files change one at a time. */
 const CHANGES = 'changes';
 
@@ -50,6 +53,7 @@ export class FolderImageStore implements ImageStore {
   readonly #options: ImageStoreOptions;
   readonly #records: ImageRecords;
   readonly #layers: LayerStore;
+  readonly #blobs: BlobStore;
   readonly #newer: ReadonlySet<string>;
   readonly #images = new Map<ImageId, StoredImage>();
   /** Every tag and digest reference. */
@@ -62,12 +66,13 @@ export class FolderImageStore implements ImageStore {
 
   private constructor(
     options: ImageStoreOptions,
-    parts: { records: ImageRecords; layers: LayerStore; mountpoint: string },
+    parts: { records: ImageRecords; layers: LayerStore; blobs: BlobStore; mountpoint: string },
     loaded: Awaited<ReturnType<ImageRecords['load']>>,
   ) {
     this.#options = options;
     this.#records = parts.records;
     this.#layers = parts.layers;
+    this.#blobs = parts.blobs;
     this.#newer = loaded.newer;
     this.unreadable = loaded.unreadable;
     this.#mountpoint = parts.mountpoint;
@@ -83,18 +88,21 @@ export class FolderImageStore implements ImageStore {
     for (const folder of FOLDERS) await mkdir(join(root, folder), { recursive: true, mode: 0o700 });
     const temporary = join(root, 'tmp');
     for (const name of await readdir(temporary)) await removeTree(join(temporary, name));
-    const layers = new LayerStore(root, temporary, options.unpack);
+    const blobs = await BlobStore.open(join(root, 'blobs/sha256'), temporary);
+    const layers = new LayerStore(options.layers, blobs, options.unpack);
     await layers.load();
     const records = new ImageRecords(root);
     const loaded = await records.load((image) => {
-      const missing = image.layers.find((diffId) => !layers.has(diffId));
+      const keys = layerKeys(image.layers, layers.keyedBy);
+      const missing = keys.find(({ key }) => !layers.has(key));
       if (missing === undefined) return null;
-      const refused = image.layers.find((diffId) => layers.refusal(diffId) !== undefined);
-      if (refused === undefined) return { reason: `layer ${missing} is missing`, isNewer: false };
-      return { reason: layers.refusal(refused)?.message ?? '', isNewer: true };
+      const refused = keys.find(({ key }) => layers.refusal(key) !== undefined);
+      if (refused === undefined)
+        return { reason: `layer ${missing.diffId} is missing`, isNewer: false };
+      return { reason: layers.refusal(refused.key)?.message ?? '', isNewer: true };
     });
     const mountpoint = mountpointOf(await realpath(root));
-    const store = new FolderImageStore(options, { records, layers, mountpoint }, loaded);
+    const store = new FolderImageStore(options, { records, layers, blobs, mountpoint }, loaded);
     // In order of sequence: a tag that two records have after a crash goes to the later one.
     for (const image of loaded.images) await store.#takeTags(image);
     store.#indexNames();
@@ -151,19 +159,18 @@ export class FolderImageStore implements ImageStore {
     });
   }
 
-  async usage(): ReturnType<ImageStore['usage']> {
+  usage(): ReturnType<ImageStore['usage']> {
     const usage = this.#layers.usage();
-    const blobs = new Set([...this.#images.values()].flatMap((image) => image.blobs));
-    for (const digest of blobs) {
-      usage.bytes += await this.#sizeOfBlob(digest);
+    for (const [, size] of this.#blobs.list()) {
+      usage.bytes += size;
       usage.inodes += 1;
     }
-    return {
+    return Promise.resolve({
       mountpoint: this.#mountpoint,
       usedBytes: usage.bytes,
       inodesUsed: usage.inodes,
       timestamp: BigInt(Date.now()) * 1_000_000n,
-    };
+    });
   }
 
   async #follow(
@@ -200,6 +207,7 @@ export class FolderImageStore implements ImageStore {
       {
         source,
         layers: this.#layers,
+        blobs: this.#blobs,
         platforms: this.#options.platforms ?? platformsOf(process.arch),
         signal,
         progress,
@@ -209,20 +217,21 @@ export class FolderImageStore implements ImageStore {
   }
 
   /** Blobs first, the record last; names that another image had move in memory after that. */
-  async #commit({ record, blobs }: PulledImage): Promise<ImageRecord> {
+  async #commit({ record, blobs, layerBlobs }: PulledImage): Promise<ImageRecord> {
     if (this.#newer.has(record.id)) {
       throw new RuntimeError(
         'failed-precondition',
         `a newer version of the agent has pulled image ${record.id}: run that version, or remove its record`,
       );
     }
-    for (const [digest, bytes] of blobs) await writeFileAtomic(this.#blobPath(digest), bytes);
+    for (const [digest, bytes] of blobs) await this.#blobs.write(digest, bytes);
     const before = this.#images.get(record.id);
     const image: StoredImage = {
       ...record,
       repoTags: union(before?.repoTags, record.repoTags),
       repoDigests: union(before?.repoDigests, record.repoDigests),
       blobs: union(before?.blobs, [...blobs.keys()]),
+      layerBlobs: union(before?.layerBlobs, layerBlobs),
       sequence: this.#nextSequence(),
     };
     await this.#records.save(image);
@@ -277,27 +286,11 @@ export class FolderImageStore implements ImageStore {
   async #collect(): Promise<void> {
     if (this.#newer.size > 0) return;
     const images = [...this.#images.values()];
-    const blobs = new Set(images.flatMap((image) => image.blobs.map(hexOf)));
-    const folder = join(this.#options.root, 'blobs/sha256');
-    for (const name of await readdir(folder)) {
-      if (!blobs.has(name)) await rm(join(folder, name), { force: true });
-    }
-    await syncFolder(folder);
-    await this.#layers.collect(new Set(images.flatMap((image) => image.layers)));
-  }
-
-  async #sizeOfBlob(digest: string): Promise<number> {
-    try {
-      return (await stat(this.#blobPath(digest))).size;
-    } catch (error) {
-      // Its image is being removed meanwhile.
-      if (hasCode(error, 'ENOENT')) return 0;
-      throw error;
-    }
-  }
-
-  #blobPath(digest: string): string {
-    return join(this.#options.root, 'blobs/sha256', hexOf(digest));
+    await this.#blobs.collect(
+      new Set(images.flatMap(({ blobs, layerBlobs }) => [...blobs, ...layerBlobs])),
+    );
+    const keys = images.flatMap(({ layers }) => layerKeys(layers, this.#layers.keyedBy));
+    await this.#layers.collect(new Set(keys.map(({ key }) => key)));
   }
 }
 

@@ -1,20 +1,17 @@
-/** Unpacked layers on disk, each once, whole or not at all. */
-import { randomUUID } from 'node:crypto';
-import { constants, mkdir, mkdtemp, open, readdir, readFile, rename } from 'node:fs/promises';
-import { join } from 'node:path';
-import { RuntimeError, wrap } from '../core/errors.js';
-import {
-  hexOf,
-  layerFolder,
-  layerRecordFile,
-  parseLayerRecord,
-  type LayerRecord,
-} from '../core/layer-record.js';
+/** The layers of images: fetched, verified, unpacked into the storage driver, each once. */
+import type { RuntimeError } from '../core/errors.js';
+import { wrap } from '../core/errors.js';
 import type { Descriptor } from '../core/oci.js';
-import { syncFolder, writeFileAtomic } from '../util/atomic-file.js';
-import { removeTree } from '../util/remove-tree.js';
+import type {
+  LayerDraft,
+  LayerKey,
+  LayerKeyKind,
+  LayerStorage,
+  StoredLayer,
+} from '../core/ports.js';
 import { SharedWork } from '../util/shared-work.js';
-import type { ImageSource, LayerBlob } from './image-source.js';
+import type { BlobDraft, BlobStore } from './blob-store.js';
+import type { ImageSource } from './image-source.js';
 import type { Unpack } from './unpack-process.js';
 
 export interface LayerProgress {
@@ -23,80 +20,90 @@ export interface LayerProgress {
 }
 
 export interface LayerWanted {
-  diffId: string;
+  layer: LayerKey;
   descriptor: Descriptor;
   source: ImageSource;
+  /** Resolves once the layer below is there; at once where layers don't know each other. */
+  parentReady: Promise<unknown>;
+}
+
+interface Blob {
+  file: BlobDraft['file'];
+  size: number;
+  isVerified: boolean;
+  /** Makes it one of the store's; nothing for one that is there. */
+  keep(): Promise<void>;
+  release(): Promise<void>;
 }
 
 export class LayerStore {
-  readonly #root: string;
-  readonly #temporary: string;
+  readonly #storage: LayerStorage;
+  readonly #blobs: BlobStore;
   readonly #unpack: Unpack;
-  readonly #layers = new Map<string, LayerRecord>();
-  readonly #newer = new Map<string, RuntimeError>();
+  readonly #layers = new Map<string, StoredLayer>();
+  #newer: ReadonlyMap<string, RuntimeError> = new Map();
   readonly #work = new SharedWork<void>();
   /** How many pulls under way need a layer, there or not. */
   readonly #pins = new Map<string, number>();
-  /** Layers that are being renamed away. */
+  /** Layers that are being removed. */
   readonly #leaving = new Map<string, Promise<void>>();
 
-  constructor(imagesRoot: string, temporaryFolder: string, unpack: Unpack) {
-    this.#root = imagesRoot;
-    this.#temporary = temporaryFolder;
+  constructor(storage: LayerStorage, blobs: BlobStore, unpack: Unpack) {
+    this.#storage = storage;
+    this.#blobs = blobs;
     this.#unpack = unpack;
   }
 
-  /** Finds what is there. A layer without a readable record is removed, unless a newer agent made it. */
-  async load(): Promise<void> {
-    for (const hex of await readdir(join(this.#root, 'layers'))) {
-      const diffId = `sha256:${hex}`;
-      const path = layerRecordFile(this.#root, diffId);
-      try {
-        this.#layers.set(diffId, parseLayerRecord(await readFile(path, 'utf8'), path));
-      } catch (error) {
-        if (error instanceof RuntimeError && error.kind === 'failed-precondition')
-          this.#newer.set(diffId, error);
-        else await this.#moveAway(diffId);
-      }
-    }
+  get keyedBy(): LayerKeyKind {
+    return this.#storage.keyedBy;
   }
 
-  has(diffId: string): boolean {
-    return this.#layers.has(diffId);
+  async load(): Promise<void> {
+    const { layers, newer } = await this.#storage.loadLayers();
+    for (const layer of layers) this.#layers.set(layer.key, layer);
+    this.#newer = newer;
+  }
+
+  has(key: string): boolean {
+    return this.#layers.has(key);
   }
 
   /** Why a layer that is there cannot be used; undefined for any other. */
-  refusal(diffId: string): RuntimeError | undefined {
-    return this.#newer.get(diffId);
+  refusal(key: string): RuntimeError | undefined {
+    return this.#newer.get(key);
   }
 
   /** Keeps layers from being collected until the returned function is called. */
-  pin(diffIds: readonly string[]): () => void {
-    for (const diffId of diffIds) this.#pins.set(diffId, (this.#pins.get(diffId) ?? 0) + 1);
+  pin(keys: readonly string[]): () => void {
+    for (const key of keys) this.#pins.set(key, (this.#pins.get(key) ?? 0) + 1);
     return () => {
-      for (const diffId of diffIds) {
-        const left = (this.#pins.get(diffId) ?? 0) - 1;
-        if (left > 0) this.#pins.set(diffId, left);
-        else this.#pins.delete(diffId);
+      for (const key of keys) {
+        const left = (this.#pins.get(key) ?? 0) - 1;
+        if (left > 0) this.#pins.set(key, left);
+        else this.#pins.delete(key);
       }
     };
   }
 
-  /** Makes sure that a layer is there. Two images that need the same one at once share the work. */
+  /** Makes sure that layer and blob are there. Two images that need the same one share the work. */
   async ensure(wanted: LayerWanted, signal: AbortSignal, progress: LayerProgress): Promise<void> {
-    await this.#leaving.get(wanted.diffId);
-    if (this.has(wanted.diffId)) return;
-    const refusal = this.refusal(wanted.diffId);
+    const { key } = wanted.layer;
+    await this.#leaving.get(key);
+    if (this.has(key) && this.#blobs.has(wanted.descriptor.digest)) return;
+    const refusal = this.refusal(key);
     if (refusal) throw refusal;
-    await this.#work.run(wanted.diffId, signal, (shared) => this.#make(wanted, shared, progress));
+    const name = `${key} ${wanted.descriptor.digest}`;
+    await this.#work.run(name, signal, (shared) => this.#make(wanted, shared, progress));
   }
 
-  /** Removes every layer that is neither in `needed` nor pinned. */
+  /** Removes every layer that is neither in `needed` nor pinned, children before their parents. */
   async collect(needed: ReadonlySet<string>): Promise<void> {
     const unneeded = [...this.#layers.keys()].filter(
-      (diffId) => !needed.has(diffId) && !this.#pins.has(diffId),
+      (key) => !needed.has(key) && !this.#pins.has(key),
     );
-    await Promise.all(unneeded.map((diffId) => this.#moveAway(diffId)));
+    if (this.keyedBy === 'diff') await Promise.all(unneeded.map((key) => this.#remove(key)));
+    // Parents were made before their children, and the map keeps that order.
+    else for (const key of unneeded.reverse()) await this.#remove(key);
   }
 
   usage(): { bytes: number; inodes: number } {
@@ -109,83 +116,91 @@ export class LayerStore {
   }
 
   async #make(wanted: LayerWanted, signal: AbortSignal, progress: LayerProgress): Promise<void> {
-    const folder = await mkdtemp(join(this.#temporary, 'layer-'));
+    const blob = await this.#blob(wanted, signal, progress);
     try {
-      const blob = await wanted.source.openLayer({
-        descriptor: wanted.descriptor,
-        temporaryFolder: folder,
+      await wanted.parentReady;
+      if (!this.has(wanted.layer.key)) await this.#fill(wanted, blob, signal, progress);
+      await blob.keep();
+    } finally {
+      await blob.release();
+    }
+  }
+
+  /** The one that is there, or a new one from the source. */
+  async #blob(
+    { descriptor, source }: LayerWanted,
+    signal: AbortSignal,
+    progress: LayerProgress,
+  ): Promise<Blob> {
+    const { digest, size } = descriptor;
+    const there = await this.#blobs.openBlob(digest);
+    if (there) {
+      progress.downloaded(size);
+      const release = (): Promise<void> => there.file.close();
+      return { ...there, isVerified: false, keep: () => Promise.resolve(), release };
+    }
+    const draft = await this.#blobs.draft(digest);
+    try {
+      const { file } = draft;
+      await source.fetchLayer({
+        descriptor,
+        file,
         signal,
         onBytes: (done) => {
           progress.downloaded(done);
         },
       });
-      let record: LayerRecord;
-      try {
-        record = await this.#fill(folder, wanted, blob, signal, progress);
-      } finally {
-        await blob.release();
-      }
-      // Everything below `fs` is on disk already: the helper ends with a syncfs.
-      await writeFileAtomic(join(folder, 'layer.json'), JSON.stringify(record));
-      await rename(folder, layerFolder(this.#root, wanted.diffId));
-      await syncFolder(join(this.#root, 'layers'));
-      this.#layers.set(wanted.diffId, record);
+      return {
+        file,
+        size,
+        isVerified: true,
+        keep: () => draft.commit(),
+        release: () => draft.release(),
+      };
     } catch (error) {
-      await removeTree(folder);
+      await draft.release();
       throw error;
     }
   }
 
   async #fill(
-    folder: string,
-    { diffId, descriptor }: LayerWanted,
-    blob: LayerBlob,
+    { layer, descriptor }: LayerWanted,
+    blob: Blob,
     signal: AbortSignal,
     progress: LayerProgress,
-  ): Promise<LayerRecord> {
-    const files = join(folder, 'fs');
-    await mkdir(files, { mode: 0o755 });
-    const target = await open(files, constants.O_RDONLY | constants.O_DIRECTORY);
+  ): Promise<void> {
+    const draft: LayerDraft = await this.#storage.draftLayer(layer);
     try {
-      // The agent's umask would otherwise decide who may enter a container's root folder.
-      await target.chmod(0o755);
-      const report = await this.#unpack({
-        diffId,
+      const unpacked = await this.#unpack({
+        diffId: layer.diffId,
         blobFd: blob.file.fd,
-        offset: blob.offset,
-        length: blob.length,
+        offset: 0,
+        length: blob.size,
         digest: blob.isVerified ? '' : descriptor.digest,
-        targetFd: target.fd,
+        targetFd: draft.targetFd,
+        mode: draft.mode,
         signal,
         onBytes: (done) => {
           progress.unpacked(done);
         },
       });
-      return { version: 1, ...report };
-    } finally {
-      await target.close();
+      this.#layers.set(layer.key, await draft.commit(unpacked));
+    } catch (error) {
+      await draft.discard();
+      throw error;
     }
   }
 
-  /** From `layers/` to `tmp/` by a rename, and only then piece by piece. */
-  async #moveAway(diffId: string): Promise<void> {
-    this.#layers.delete(diffId);
-    const grave = await this.#leave(diffId);
-    await removeTree(grave);
-  }
-
-  async #leave(diffId: string): Promise<string> {
-    // A name of its own: an earlier removal that failed halfway may still lie there.
-    const grave = join(this.#temporary, `removed-${hexOf(diffId)}-${randomUUID()}`);
-    const leaving = rename(layerFolder(this.#root, diffId), grave);
-    this.#leaving.set(diffId, leaving);
+  async #remove(key: string): Promise<void> {
+    this.#layers.delete(key);
+    const leaving = this.#storage.removeLayer(key);
+    this.#leaving.set(key, leaving);
     try {
       await leaving;
     } catch (error) {
-      throw wrap(error, `cannot remove layer ${diffId}`);
+      throw wrap(error, `cannot remove layer ${key}`);
     } finally {
-      this.#leaving.delete(diffId);
+      this.#leaving.delete(key);
     }
-    return grave;
   }
 }

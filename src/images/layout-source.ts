@@ -9,11 +9,12 @@ import {
   parseImageReference,
 } from '../core/image-reference.js';
 import type { ImageReference } from '../core/image-reference.js';
-import { hexOf } from '../core/layer-record.js';
+import { hexOf } from '../core/digest.js';
 import type { Descriptor, Index } from '../core/oci.js';
 import { MAX_MANIFEST_BYTES, parseManifest } from '../core/oci.js';
+import { downloadBlob, type BlobPart } from './blob-download.js';
 import type { ImageOrigin } from './image-origin.js';
-import type { ImageSource, LayerBlob, LayerRequest, RootDocument } from './image-source.js';
+import type { ImageSource, LayerRequest, RootDocument } from './image-source.js';
 import { LayoutArchive, LayoutFolder, readPart } from './layout-files.js';
 import type { FilePart, LayoutFiles } from './layout-files.js';
 
@@ -59,10 +60,18 @@ export class LayoutSource implements ImageSource {
     return readAndClose(await this.#open(descriptor), `blob ${descriptor.digest}`, maxBytes);
   }
 
-  async openLayer({ descriptor, onBytes }: LayerRequest): Promise<LayerBlob> {
+  async fetchLayer({ descriptor, file, signal, onBytes }: LayerRequest): Promise<void> {
     const part = await this.#open(descriptor);
-    onBytes(part.length);
-    return { ...part, isVerified: false, release: () => part.file.close() };
+    const start = part.offset;
+    const fetch = (offset: number): Promise<BlobPart> => {
+      const options = { start: start + offset, end: start + part.length - 1, autoClose: false };
+      return Promise.resolve({ offset, body: part.file.createReadStream(options) });
+    };
+    try {
+      await downloadBlob({ descriptor, file, fetch, signal, onBytes });
+    } finally {
+      await part.file.close();
+    }
   }
 
   async #open(descriptor: Descriptor): Promise<FilePart> {

@@ -12,20 +12,26 @@ import {
   selectManifest,
 } from '../core/oci.js';
 import type { Descriptor, Manifest, Platform } from '../core/oci.js';
+import { layerKeys } from '../core/layer-key.js';
+import type { LayerKey } from '../core/ports.js';
 import { Limit } from '../util/limit.js';
+import type { BlobStore } from './blob-store.js';
 import type { ImageSource, RootDocument } from './image-source.js';
-import type { LayerStore } from './layer-store.js';
-import type { PullProgress } from './pull-progress.js';
+import type { LayerStore, LayerWanted } from './layer-store.js';
+import type { LayerCounters, PullProgress } from './pull-progress.js';
 
 export interface PulledImage {
   record: ImageRecord;
   /** Index, manifest and config as they came, by digest. */
   blobs: ReadonlyMap<string, Uint8Array>;
+  /** Digests of the compressed layers, which are in the blob store. */
+  layerBlobs: readonly string[];
 }
 
 export interface PullWork {
   source: ImageSource;
   layers: LayerStore;
+  blobs: BlobStore;
   /** What this host can run, best first. */
   platforms: readonly Platform[];
   signal: AbortSignal;
@@ -37,7 +43,7 @@ const MOST_INDEXES = 3;
 const PARALLEL_LAYERS = 3;
 
 /**
- * Fetches and unpacks what is missing. The layers stay pinned until `commit` has returned, so that
+ * Fetches and unpacks what is missing. Layers and blobs stay pinned until `commit` has returned, so that
  * nothing collects them before the record exists.
  */
 export async function pullImage<T>(
@@ -50,12 +56,16 @@ export async function pullImage<T>(
   blobs.set(root.digest, root.bytes);
   const manifest = await findManifest(work, root, blobs);
   const config = await fetchConfig(work, manifest, blobs);
-  const unpin = work.layers.pin(config.diffIds);
+  const layerBlobs = manifest.layers.map(({ digest }) => digest);
+  const keys = layerKeys(config.diffIds, work.layers.keyedBy);
+  const unpinLayers = work.layers.pin(keys.map(({ key }) => key));
+  const unpinBlobs = work.blobs.pin([...blobs.keys(), ...layerBlobs]);
   try {
-    await fetchLayers(work, manifest, config.diffIds);
-    return await commit({ record: makeRecord(root, manifest, config), blobs });
+    await fetchLayers(work, manifest, keys);
+    return await commit({ record: makeRecord(root, manifest, config), blobs, layerBlobs });
   } finally {
-    unpin();
+    unpinLayers();
+    unpinBlobs();
   }
 }
 
@@ -133,28 +143,41 @@ function verify(digest: string, bytes: Uint8Array, what: string): void {
 async function fetchLayers(
   work: PullWork,
   manifest: Manifest,
-  diffIds: readonly string[],
+  keys: readonly LayerKey[],
 ): Promise<void> {
   const limit = new Limit(PARALLEL_LAYERS);
   const failed = new AbortController();
   const signal = AbortSignal.any([work.signal, failed.signal]);
   let failure: { error: unknown } | undefined;
-  await Promise.all(
-    manifest.layers.map((descriptor, index) => {
-      const diffId = diffIds[index] ?? '';
-      const counters = work.progress.addLayer(descriptor.digest, descriptor.size);
-      return limit.run(async () => {
-        try {
-          await work.layers.ensure({ diffId, descriptor, source: work.source }, signal, counters);
-          counters.finish();
-        } catch (error) {
-          failure ??= { error };
-          failed.abort(error);
-        }
-      });
-    }),
-  );
+  let below: Promise<void> = Promise.resolve();
+  const all: Promise<void>[] = [];
+  for (const [index, layer] of keys.entries()) {
+    const descriptor = manifest.layers[index];
+    if (descriptor === undefined) break;
+    const counters = work.progress.addLayer(descriptor.digest, descriptor.size);
+    const parentReady = layer.parent === null ? Promise.resolve() : below;
+    const wanted = { layer, descriptor, source: work.source, parentReady };
+    const done = limit.run(() => fetchLayer(work, wanted, signal, counters));
+    below = done;
+    all.push(
+      done.catch((error: unknown) => {
+        failure ??= { error };
+        failed.abort(error);
+      }),
+    );
+  }
+  await Promise.all(all);
   if (failure) throw failure.error;
+}
+
+async function fetchLayer(
+  { layers }: PullWork,
+  wanted: LayerWanted,
+  signal: AbortSignal,
+  counters: LayerCounters,
+): Promise<void> {
+  await layers.ensure(wanted, signal, counters);
+  counters.finish();
 }
 
 function makeRecord(

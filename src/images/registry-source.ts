@@ -1,7 +1,5 @@
 /** An image of a registry, by the OCI distribution protocol. */
 import { createHash } from 'node:crypto';
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { RuntimeError } from '../core/errors.js';
 import type { ErrorKind } from '../core/errors.js';
 import { formatImageReference, imageName } from '../core/image-reference.js';
@@ -13,7 +11,7 @@ import type { RegistryAuth } from '../core/ports.js';
 import { parseStrictJson } from '../core/strict-json.js';
 import { downloadBlob, type BlobPart } from './blob-download.js';
 import { discard, HttpClient, readBody, type Response } from './http-get.js';
-import type { ImageSource, LayerBlob, LayerRequest, RootDocument } from './image-source.js';
+import type { ImageSource, LayerRequest, RootDocument } from './image-source.js';
 import type { OpenRegistry } from './image-store.js';
 import { credentialsFor, RegistryAuthorizer } from './registry-auth.js';
 import { readRegistryHosts, type Capability, type RegistryHost } from './registry-hosts.js';
@@ -112,29 +110,16 @@ export class RegistrySource implements ImageSource {
     );
   }
 
-  async openLayer(request: LayerRequest): Promise<LayerBlob> {
-    const { descriptor, signal } = request;
-    const path = join(request.temporaryFolder, 'blob');
+  async fetchLayer({ descriptor, file, signal, onBytes }: LayerRequest): Promise<void> {
     try {
-      const file = await downloadBlob({
+      await downloadBlob({
         descriptor,
-        path,
+        file,
         fetch: (offset) => this.#fetchBlob(descriptor, offset, signal),
         signal,
-        onBytes: request.onBytes,
+        onBytes,
       });
-      return {
-        file,
-        offset: 0,
-        length: descriptor.size,
-        isVerified: true,
-        release: async () => {
-          await file.close();
-          await rm(path, { force: true });
-        },
-      };
     } catch (error) {
-      await rm(path, { force: true });
       throw unavailable(error);
     }
   }

@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline';
 import { getSystemErrorName } from 'node:util';
 import type { ErrorKind } from '../core/errors.js';
 import { RuntimeError, wrap } from '../core/errors.js';
+import type { UnpackMode, UnpackReport } from '../core/ports.js';
 import { libexecDir } from '../native/binding.js';
 import type { ExitStatus } from '../native/binding.js';
 import type { ProcessSpawner } from '../native/process.js';
@@ -19,10 +20,11 @@ export interface UnpackJob {
   length: number;
   /** Digest of the blob for the helper to compare, '' when it has been compared. */
   digest: string;
-  /** Descriptor of the empty folder to fill. */
+  /** Descriptor of the folder to fill or to change. */
   targetFd: number;
   /** Templates may be compressed by xz, image layers may not. */
   allowXz?: boolean;
+  mode: UnpackMode;
   signal: AbortSignal;
   onBytes: (doneBytes: number) => void;
 }
@@ -34,15 +36,6 @@ export interface UnpackLimits {
   /** How many times its own size a layer may unpack to, above `ratioFloor` bytes. */
   maxRatio?: number;
   ratioFloor?: number;
-}
-
-export interface UnpackReport {
-  /** Digest of the content. */
-  diffId: string;
-  bytes: number;
-  inodes: number;
-  rootOpaque: boolean;
-  rootOwner: { mode: number; uid: number; gid: number } | null;
 }
 
 /** Rejects with the helper's own words; everything written so far is the caller's to remove. */
@@ -67,6 +60,8 @@ export function createUnpack(
 ): Unpack {
   return async (job) => {
     job.signal.throwIfAborted();
+    if (job.mode !== 'overlay')
+      throw new RuntimeError('unimplemented', `cannot unpack ${nameOf(job)} by ${job.mode}`);
     const report = spawner.addon.pipe();
     let child;
     try {

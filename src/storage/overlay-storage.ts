@@ -1,40 +1,43 @@
 /** Root filesystems by overlayfs: image layers below, one writable folder per container above. */
-import { chown, chmod, mkdir, readdir, readFile, realpath, rename } from 'node:fs/promises';
+import { chown, chmod, mkdir, readdir, realpath, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import { parseContainerId, type ContainerId } from '../core/ids.js';
-import {
-  layerFiles,
-  layerRecordFile,
-  parseLayerRecord,
-  type LayerRecord,
-} from '../core/layer-record.js';
 import type { ImageRecord } from '../core/model.js';
-import type { OwnedFd, RootfsStorage } from '../core/ports.js';
+import type {
+  LayerDraft,
+  LayerKey,
+  LoadedLayers,
+  OwnedFd,
+  RootfsStorage,
+  StorageDriver,
+} from '../core/ports.js';
 import type { NativeAddon } from '../native/binding.js';
 import { mountpointOf } from '../util/mountinfo.js';
 import { removeTree } from '../util/remove-tree.js';
+import { OverlayLayers } from './overlay-layers.js';
 import { UsageCache } from './usage-cache.js';
 
 export interface OverlayStorageOptions {
   /** Folder of the writable layers; made when it is not there. */
   root: string;
-  /** Folder of the image store. */
-  imagesRoot: string;
+  /** Folder of the image layers; made when it is not there. On the same file system. */
+  layersRoot: string;
   addon: Pick<NativeAddon, 'mountOverlay' | 'TreeCounter'>;
 }
 
 /** A container has `<root>/<id>/fs`, its writable layer, and `<root>/<id>/work`, which is overlayfs's. */
-export class OverlayStorage implements RootfsStorage {
+export class OverlayStorage implements StorageDriver {
+  readonly keyedBy = 'diff';
   readonly #root: string;
-  readonly #imagesRoot: string;
+  readonly #layers: OverlayLayers;
   readonly #addon: Pick<NativeAddon, 'mountOverlay' | 'TreeCounter'>;
   readonly #mountpoint: string;
   readonly #usage: UsageCache;
 
-  private constructor(options: OverlayStorageOptions, mountpoint: string) {
+  private constructor(options: OverlayStorageOptions, layers: OverlayLayers, mountpoint: string) {
     this.#root = options.root;
-    this.#imagesRoot = options.imagesRoot;
+    this.#layers = layers;
     this.#addon = options.addon;
     this.#usage = new UsageCache(options.addon);
     this.#mountpoint = mountpoint;
@@ -45,12 +48,25 @@ export class OverlayStorage implements RootfsStorage {
     const trash = join(options.root, TRASH);
     await mkdir(trash, { recursive: true, mode: 0o700 });
     for (const name of await readdir(trash)) await removeTree(join(trash, name));
-    return new OverlayStorage(options, mountpointOf(await realpath(options.root)));
+    const layers = await OverlayLayers.open(options.layersRoot);
+    return new OverlayStorage(options, layers, mountpointOf(await realpath(options.root)));
+  }
+
+  loadLayers(): Promise<LoadedLayers> {
+    return this.#layers.loadLayers();
+  }
+
+  draftLayer(key: LayerKey): Promise<LayerDraft> {
+    return this.#layers.draftLayer(key);
+  }
+
+  removeLayer(key: string): Promise<void> {
+    return this.#layers.removeLayer(key);
   }
 
   async prepare(id: ContainerId, image: ImageRecord): Promise<void> {
     const folder = this.#folder(id);
-    const owner = await this.#rootOwner(image);
+    const owner = this.#layers.rootOwner(image.layers);
     try {
       await mkdir(folder, { mode: 0o700 });
     } catch (error) {
@@ -71,7 +87,7 @@ export class OverlayStorage implements RootfsStorage {
 
   async mount(id: ContainerId, image: ImageRecord): Promise<OwnedFd> {
     const folder = this.#folder(id);
-    const lower = await this.#lowerFolders(image);
+    const lower = this.#layers.lowerFolders(image.layers);
     try {
       return await this.#addon.mountOverlay({
         // overlayfs wants at least one lower folder; an image may have no layer.
@@ -113,37 +129,6 @@ export class OverlayStorage implements RootfsStorage {
 
   #folder(id: ContainerId): string {
     return join(this.#root, id);
-  }
-
-  /**
-   * Top layer first, each once: overlayfs refuses a folder that is there twice (ELOOP), and under
-   * itself a layer adds nothing. Nothing below a layer that hides everything below it.
-   */
-  async #lowerFolders(image: ImageRecord): Promise<string[]> {
-    const folders = new Set<string>();
-    for (const diffId of image.layers.toReversed()) {
-      folders.add(layerFiles(this.#imagesRoot, diffId));
-      if ((await this.#layer(diffId)).rootOpaque) break;
-    }
-    return [...folders];
-  }
-
-  async #rootOwner(image: ImageRecord): Promise<{ mode: number; uid: number; gid: number }> {
-    for (const diffId of image.layers.toReversed()) {
-      const { rootOwner } = await this.#layer(diffId);
-      if (rootOwner) return rootOwner;
-    }
-    return { mode: 0o755, uid: 0, gid: 0 };
-  }
-
-  async #layer(diffId: string): Promise<LayerRecord> {
-    const path = layerRecordFile(this.#imagesRoot, diffId);
-    try {
-      return parseLayerRecord(await readFile(path, 'utf8'), path);
-    } catch (error) {
-      const kind = hasCode(error, 'ENOENT') ? 'not-found' : 'data-loss';
-      throw wrap(error, `layer ${diffId} cannot be used, pull its image again`, kind);
-    }
   }
 }
 

@@ -1,27 +1,44 @@
 /** An image store over the real unpack helper. */
+import { dirname, join } from 'node:path';
 import { FolderImageStore, type OpenRegistry } from '../../src/images/image-store.js';
 import { createUnpack } from '../../src/images/unpack-process.js';
+import { hexOf } from '../../src/core/digest.js';
 import { loadAddon } from '../../src/native/binding.js';
 import { ProcessSpawner } from '../../src/native/process.js';
+import { OverlayStorage } from '../../src/storage/overlay-storage.js';
 
 export interface OpenedImages {
   store: FolderImageStore;
+  storage: OverlayStorage;
   root: string;
   close: () => void;
 }
 
 export async function openImages(root: string, openRegistry?: OpenRegistry): Promise<OpenedImages> {
-  const spawner = new ProcessSpawner(loadAddon());
+  const addon = loadAddon();
+  const spawner = new ProcessSpawner(addon);
+  const storage = await OverlayStorage.open({
+    root: join(dirname(root), 'rootfs'),
+    layersRoot: join(root, 'layers'),
+    addon,
+  });
   const store = await FolderImageStore.open({
     root,
+    layers: storage,
     unpack: createUnpack(spawner),
     openRegistry: openRegistry ?? (() => Promise.reject(new Error('no registry in this test'))),
   });
   return {
     store,
+    storage,
     root,
     close: () => {
       spawner.close();
     },
   };
+}
+
+/** Folder of a layer's files, as the overlay driver has it. */
+export function layerFiles(imagesRoot: string, diffId: string): string {
+  return join(imagesRoot, 'layers', hexOf(diffId), 'fs');
 }

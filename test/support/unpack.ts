@@ -1,11 +1,8 @@
 /** The real unpack helper on a folder of a test's own. */
 import { closeSync, mkdirSync, openSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import {
-  createUnpack,
-  type UnpackLimits,
-  type UnpackReport,
-} from '../../src/images/unpack-process.js';
+import { createUnpack, type UnpackLimits } from '../../src/images/unpack-process.js';
+import type { UnpackReport } from '../../src/core/ports.js';
 import { loadAddon } from '../../src/native/binding.js';
 import { ProcessSpawner } from '../../src/native/process.js';
 import { digestOf } from './oci-image.js';
@@ -46,6 +43,7 @@ export async function unpackLayer(temp: string, options: UnpackTry): Promise<Unp
       digest: options.digest ?? '',
       targetFd,
       allowXz: options.allowXz ?? false,
+      mode: 'overlay',
       signal: options.signal ?? new AbortController().signal,
       onBytes: () => undefined,
     });

@@ -30,19 +30,22 @@ describe('overlay storage', () => {
   beforeEach(async () => {
     temp = makeTempFolder();
     images = await openImages(join(temp, 'images'));
-    storage = await openStorage();
+    ({ storage } = images);
   });
   afterEach(() => {
     images.close();
     removeTempFolder(temp);
   });
 
-  function openStorage(): Promise<OverlayStorage> {
-    return OverlayStorage.open({
+  /** What the next start of the agent makes of the folders. */
+  async function openStorage(): Promise<OverlayStorage> {
+    const next = await OverlayStorage.open({
       root: join(temp, 'rootfs'),
-      imagesRoot: join(temp, 'images'),
+      layersRoot: join(temp, 'images/layers'),
       addon: loadAddon(),
     });
+    await next.loadLayers();
+    return next;
   }
 
   async function pull(layers: ImageParts['layers']): Promise<ImageRecord> {
@@ -203,7 +206,7 @@ describe('overlay storage', () => {
     await images.store.remove(image.id);
     await assert.rejects(storage.prepare(id, image), {
       kind: 'not-found',
-      message: /layer sha256:[0-9a-f]{64} cannot be used, pull its image again/,
+      message: /layer sha256:[0-9a-f]{64} is not there, pull its image again/,
     });
     assert.deepEqual(await storage.list(), []);
   });
