@@ -2,13 +2,28 @@
 import { once } from 'node:events';
 import { Metadata, type ClientDuplexStream, type MethodDefinition } from '@grpc/grpc-js';
 import type { TerminalSize } from '../core/model.js';
-import { explain, openConnection, type ClientConnection } from '../cri/client.js';
+import {
+  bindCalls,
+  DEFAULT_TIMEOUT_MS,
+  explain,
+  openConnection,
+  type Calls,
+  type ClientConnection,
+} from '../cri/client.js';
 import { AdminService, AttachStart, ExecStart, type Output } from './gen/admin.js';
 import type { Input } from './stream-call.js';
 
-export type { Output } from './gen/admin.js';
+export { LayerState } from './gen/admin.js';
+export type { Output, Pull, PullLayer } from './gen/admin.js';
+
+const IMAGE_CALLS = {
+  pullImage: AdminService.pullImage,
+  listPulls: AdminService.listPulls,
+  watchPulls: AdminService.watchPulls,
+};
 
 export interface AdminClient {
+  readonly images: Calls<typeof IMAGE_CALLS>;
   exec(start: Partial<ExecStart>): AdminStream;
   attach(start: Partial<AttachStart>): AdminStream;
   /** Streams that still run end as cancelled. */
@@ -19,6 +34,7 @@ export interface AdminClient {
 export function connectAdmin(socketPath: string): AdminClient {
   const connection = openConnection(socketPath);
   return {
+    images: bindCalls({ ...connection, timeoutMs: DEFAULT_TIMEOUT_MS }, IMAGE_CALLS),
     exec: (start) => new AdminStream(connection, AdminService.exec, ExecStart.create(start)),
     attach: (start) => new AdminStream(connection, AdminService.attach, AttachStart.create(start)),
     close: () => {

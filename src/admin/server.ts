@@ -1,20 +1,26 @@
-/** The admin front end: exec and attach for the pvecri command, on a socket of their own. */
+/** The admin front end: what CRI has no call for, for the pvecri command, on a socket of its own. */
 import { Server } from '@grpc/grpc-js';
 import { RuntimeError } from '../core/errors.js';
 import type { TerminalSize } from '../core/model.js';
 import { frontEnd, type FrontEnd } from '../cri/front-end.js';
-import type { Gate } from '../cri/unary.js';
+import { unary, type Gate } from '../cri/unary.js';
 import { attach } from '../runtime/attach.js';
 import type { RuntimeContext } from '../runtime/context.js';
 import { execStream } from '../runtime/exec-stream.js';
+import { eventHandler } from './event-stream.js';
 import {
   AdminService,
   type AttachInput,
   type AttachStart,
   type ExecInput,
   type ExecStart,
+  type ListPullsRequest,
+  type ListPullsResponse,
+  type PullImageEvent,
+  type PullImageRequest,
   type WindowSize,
 } from './gen/admin.js';
+import { listPulls, pullImage, watchPulls } from './pull-calls.js';
 import { streamHandler, terminalSize, type OpenStream } from './stream-call.js';
 
 /** A command line may be long: the kernel takes 2 MiB (execve(2)). */
@@ -31,6 +37,19 @@ export function createAdminServer(context: RuntimeContext, gate: Gate): FrontEnd
     exec: streamHandler<ExecStart, ExecInput>(wiring, 'Exec', (start) => openExec(context, start)),
     attach: streamHandler<AttachStart, AttachInput>(wiring, 'Attach', (start) =>
       openAttach(context, start),
+    ),
+    pullImage: eventHandler<PullImageRequest, PullImageEvent>(
+      wiring,
+      'PullImage',
+      (request, caller) => pullImage(context, request, caller),
+    ),
+    listPulls: unary<ListPullsRequest, ListPullsResponse>(gate, 'ListPulls', () =>
+      listPulls(context),
+    ),
+    watchPulls: eventHandler<ListPullsRequest, ListPullsResponse>(
+      wiring,
+      'WatchPulls',
+      (_request, caller) => watchPulls(context, caller),
     ),
   });
   const front = frontEnd(server);

@@ -9,6 +9,7 @@ import { RuntimeError } from '../core/errors.js';
 import type { TerminalSize } from '../core/model.js';
 import { toServiceError } from '../cri/status.js';
 import { requireReady, type Gate } from '../cri/unary.js';
+import { goneSignal, HUNG_UP, unlessGone, type StreamWiring } from './caller.js';
 import type { Output, StdinEnd, WindowSize } from './gen/admin.js';
 
 const START_MS = 30_000;
@@ -35,12 +36,6 @@ export interface OpenStream {
   exited: Promise<number>;
   /** The caller is gone, or did what it may not. */
   leave(): void;
-}
-
-export interface StreamWiring {
-  gate: Gate;
-  /** Aborted when the agent stops. */
-  closing: AbortSignal;
 }
 
 export function streamHandler<Start, Message extends Input<Start>>(
@@ -194,36 +189,4 @@ export function terminalSize({ rows, columns }: WindowSize): TerminalSize {
       `window size ${rows} x ${columns} is out of range: expected at most 65535 each`,
     );
   return { rows, columns };
-}
-
-const HUNG_UP = new RuntimeError('cancelled', 'the caller hung up');
-
-function goneSignal(call: ServerDuplexStream<unknown, unknown>, closing: AbortSignal): AbortSignal {
-  const hungUp = new AbortController();
-  call.once('cancelled', () => {
-    hungUp.abort(HUNG_UP);
-  });
-  // Emitted for a broken connection; 'cancelled' comes too, but without a handler it would be thrown.
-  call.on('error', () => undefined);
-  return AbortSignal.any([hungUp.signal, closing]);
-}
-
-async function unlessGone<T>(gone: AbortSignal, work: Promise<T>): Promise<T> {
-  work.catch(() => undefined);
-  let stop = (): void => undefined;
-  const left = new Promise<never>((_resolve, reject) => {
-    const fail = (): void => {
-      reject(gone.reason as Error);
-    };
-    if (gone.aborted) fail();
-    else gone.addEventListener('abort', fail, { once: true });
-    stop = () => {
-      gone.removeEventListener('abort', fail);
-    };
-  });
-  try {
-    return await Promise.race([work, left]);
-  } finally {
-    stop();
-  }
 }

@@ -1,4 +1,6 @@
 /** CRI messages as the documents `--json` prints: stable camelCase, times in RFC 3339, words for states. */
+import { LayerState } from '../admin/client.js';
+import type { Pull } from '../admin/client.js';
 import { ContainerState, PodSandboxState } from '../cri/gen/index.js';
 import type {
   Container,
@@ -98,6 +100,28 @@ export function imageDocument(image: Image): object {
     uid: image.uid === undefined ? null : Number(image.uid.value),
     username: image.username,
     pinned: image.pinned,
+  };
+}
+
+const LAYER_STATES: Readonly<Record<number, string>> = {
+  [LayerState.LAYER_STATE_WAITING]: 'waiting',
+  [LayerState.LAYER_STATE_DOWNLOADING]: 'downloading',
+  [LayerState.LAYER_STATE_UNPACKING]: 'unpacking',
+  [LayerState.LAYER_STATE_DONE]: 'done',
+  [LayerState.LAYER_STATE_PRESENT]: 'present',
+};
+
+export function pullDocument({ reference, startedAt, layers }: Pull) {
+  return {
+    reference,
+    startedAt: isoTime(startedAt),
+    layers: layers.map((layer) => ({
+      digest: layer.digest,
+      size: Number(layer.size),
+      downloadedBytes: Number(layer.downloadedBytes),
+      unpackedBytes: Number(layer.unpackedBytes),
+      state: LAYER_STATES[layer.state] ?? 'unknown',
+    })),
   };
 }
 

@@ -7,6 +7,8 @@ export interface OutputStream extends NodeJS.WritableStream {
   isTTY?: boolean;
   /** Height of the terminal. */
   rows?: number;
+  /** Width of the terminal. */
+  columns?: number;
   destroyed?: boolean;
 }
 
@@ -33,6 +35,12 @@ export class Output {
   get rows(): number {
     const { rows } = this.#stream;
     return rows === undefined || rows < 2 ? 24 : rows;
+  }
+
+  /** Characters that fit in a line; 80 where the terminal does not tell. */
+  get columns(): number {
+    const { columns } = this.#stream;
+    return columns === undefined || columns < 2 ? 80 : columns;
   }
 
   async write(data: string | Uint8Array): Promise<void> {

@@ -1,12 +1,23 @@
-/** Pulling of images, with the time it takes on a terminal: CRI itself tells no progress. */
-import { ImageStatusRequest, PullImageRequest } from '../cri/gen/index.js';
+/** Pulling of images by the agent's admin socket, which tells how far it is. */
+import type { Pull } from '../admin/client.js';
+import { ImageStatusRequest } from '../cri/gen/index.js';
 import type { Image } from '../cri/gen/index.js';
+import { credentialsFor, type CredentialOptions } from './credentials.js';
 import { CommandFailure } from './failure.js';
 import { formatBytes, formatMilliseconds } from './human-units.js';
+import { NO_DISPLAY, pullDisplay } from './pull-display.js';
 import type { Session } from './session.js';
 
-const TICK_MS = 250;
-const CLEAR_LINE = '\r\u001b[K';
+export interface PullCommandOptions extends CredentialOptions {
+  quiet?: true;
+}
+
+export interface PulledImage {
+  image: Image;
+  /** As it was in the end; undefined when the agent told nothing. */
+  pull: Pull | undefined;
+  durationMs: number;
+}
 
 export async function imageStatus(session: Session, image: string): Promise<Image | undefined> {
   const cri = await session.cri();
@@ -16,43 +27,44 @@ export async function imageStatus(session: Session, image: string): Promise<Imag
   return answer.image;
 }
 
-/** The pulled image; its size and the time taken go to stderr. */
-export async function pullImage(session: Session, reference: string): Promise<Image> {
-  const cri = await session.cri();
+/** Progress, size and the time taken go to stderr. */
+export async function pullImage(
+  session: Session,
+  reference: string,
+  options: PullCommandOptions = {},
+): Promise<PulledImage> {
+  const auth = await credentialsFor(session, reference, options);
+  const admin = await session.admin();
   const started = performance.now();
-  const end = showElapsed(session, `pulling ${reference}`);
-  let imageRef;
+  const isQuiet = options.quiet === true || session.json;
+  const display = isQuiet ? NO_DISPLAY : pullDisplay(session.err, reference);
+  let imageId: string | undefined;
+  let pull: Pull | undefined;
   try {
     // No limit: a pull may take long, and Ctrl-C ends it.
-    ({ imageRef } = await cri.image.pullImage(
-      PullImageRequest.create({ image: { image: reference } }),
-      { signal: session.signal, timeoutMs: 0 },
-    ));
+    const events = admin.images.pullImage({ reference, auth }, { signal: session.signal });
+    for await (const { event } of events) {
+      if (event?.$case === 'imageId') imageId = event.value;
+      if (event?.$case !== 'progress') continue;
+      pull = event.value;
+      await display.update(pull);
+    }
   } finally {
-    await end();
+    await display.end();
   }
-  const image = await imageStatus(session, imageRef);
+  if (imageId === undefined)
+    throw new CommandFailure('internal', `the agent ended the pull of ${reference} without an id`);
+  const image = await imageStatus(session, imageId);
   if (image === undefined) {
     throw new CommandFailure(
       'not-found',
-      `image ${reference} (${imageRef}) was removed right after it was pulled: pull it again`,
+      `image ${reference} (${imageId}) was removed right after it was pulled: pull it again`,
     );
   }
-  const took = formatMilliseconds(performance.now() - started);
-  await session.note(`pulled ${reference}: ${formatBytes(Number(image.size))} in ${took}`);
-  return image;
-}
-
-/** A line that counts seconds, until the returned function wipes it. */
-function showElapsed(session: Session, what: string): () => Promise<void> {
-  if (!session.err.isTerminal || session.json) return () => Promise.resolve();
-  const started = Date.now();
-  const timer = setInterval(() => {
-    const seconds = ((Date.now() - started) / 1000).toFixed(1);
-    void session.err.write(`${CLEAR_LINE}${what} … ${seconds} s`);
-  }, TICK_MS);
-  return async () => {
-    clearInterval(timer);
-    await session.err.write(CLEAR_LINE);
-  };
+  const durationMs = performance.now() - started;
+  if (!isQuiet) {
+    const took = formatMilliseconds(durationMs);
+    await session.note(`pulled ${reference}: ${formatBytes(Number(image.size))} in ${took}`);
+  }
+  return { image, pull, durationMs };
 }

@@ -190,10 +190,10 @@ async function collectImages(
 
 async function oneImage(session: Session, container: ContainerManifest): Promise<Image> {
   const { image: reference, imagePullPolicy } = container;
-  if (imagePullPolicy === 'Always') return pullImage(session, reference);
+  if (imagePullPolicy === 'Always') return (await pullImage(session, reference)).image;
   const present = await imageStatus(session, reference);
   if (present !== undefined) return present;
-  if (imagePullPolicy === 'IfNotPresent') return pullImage(session, reference);
+  if (imagePullPolicy === 'IfNotPresent') return (await pullImage(session, reference)).image;
   throw new CommandFailure(
     'not-found',
     `image ${JSON.stringify(reference)} of container ${container.name} is not present, and imagePullPolicy is Never`,

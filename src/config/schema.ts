@@ -49,7 +49,7 @@ export const configSchema = z.strictObject({
         .default('')
         .register(keyInfo, {
           description:
-            'Unix socket for what CRI has no call for: `pvecri exec` and `pvecri attach` use it. Empty stands for `admin.sock` in the folder `state`.',
+            'Unix socket for what CRI has no call for: `pvecri exec`, `attach` and the commands about images use it. Empty stands for `admin.sock` in the folder `state`.',
           expects: `"", or ${SOCKET}`,
           reloadable: false,
         }),

@@ -8,7 +8,7 @@ import { ImageServiceService, RuntimeServiceService } from './gen/index.js';
 import { fromServiceError } from './status.js';
 
 /** The kubelet's own limit for most calls. */
-const DEFAULT_TIMEOUT_MS = 120_000;
+export const DEFAULT_TIMEOUT_MS = 120_000;
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 /** sun_path of struct sockaddr_un, less the closing NUL. */
 const MAX_SOCKET_PATH_BYTES = 107;
@@ -25,7 +25,7 @@ type Call<Method> =
       ? (request: Request, options?: CriCallOptions) => AsyncIterable<Response>
       : (request: Request, options?: CriCallOptions) => Promise<Response>
     : never;
-type Calls<Service> = { readonly [Name in keyof Service]: Call<Service[Name]> };
+export type Calls<Service> = { readonly [Name in keyof Service]: Call<Service[Name]> };
 
 /**
  * Every method takes a whole message (`VersionRequest.create({…})`). A call that answers once is a
@@ -49,8 +49,8 @@ export function connectCri(
   const connection = { ...openConnection(socketPath), timeoutMs };
   const { client } = connection;
   return {
-    runtime: bind(connection, RuntimeServiceService),
-    image: bind(connection, ImageServiceService),
+    runtime: bindCalls(connection, RuntimeServiceService),
+    image: bindCalls(connection, ImageServiceService),
     close: () => {
       client.close();
     },
@@ -62,7 +62,7 @@ export interface ClientConnection {
   path: string;
 }
 
-interface Connection extends ClientConnection {
+export interface TimedConnection extends ClientConnection {
   timeoutMs: number;
 }
 
@@ -87,7 +87,11 @@ export function openConnection(socketPath: string): ClientConnection {
 
 type AnyMethod = MethodDefinition<object, object>;
 
-function bind<Service extends object>(connection: Connection, service: Service): Calls<Service> {
+/** The methods of a service whose caller sends one message. */
+export function bindCalls<Service extends object>(
+  connection: TimedConnection,
+  service: Service,
+): Calls<Service> {
   const calls = Object.entries(service).map(([name, method]: [string, AnyMethod]) => [
     name,
     (request: object, options: CriCallOptions = {}) =>
@@ -99,7 +103,7 @@ function bind<Service extends object>(connection: Connection, service: Service):
 }
 
 async function callUnary(
-  connection: Connection,
+  connection: TimedConnection,
   method: AnyMethod,
   request: object,
   { signal, timeoutMs = connection.timeoutMs }: CriCallOptions,
@@ -133,7 +137,7 @@ async function callUnary(
 }
 
 async function* callStream(
-  connection: Connection,
+  connection: TimedConnection,
   method: AnyMethod,
   request: object,
   { signal, timeoutMs = 0 }: CriCallOptions,

@@ -12,13 +12,39 @@ import {
   Client,
   type ClientDuplexStream,
   type ClientOptions,
+  type ClientReadableStream,
+  type ClientUnaryCall,
   type handleBidiStreamingCall,
+  type handleServerStreamingCall,
+  type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
+  type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 
 /** The agent's own service, beside CRI, for the pvecri command: root on the node alone. */
+
+export const LayerState = {
+  LAYER_STATE_WAITING: 0,
+  LAYER_STATE_DOWNLOADING: 1,
+  LAYER_STATE_UNPACKING: 2,
+  LAYER_STATE_DONE: 3,
+  /** LAYER_STATE_PRESENT - It was there before this pull. */
+  LAYER_STATE_PRESENT: 4,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type LayerState = typeof LayerState[keyof typeof LayerState];
+
+export namespace LayerState {
+  export type LAYER_STATE_WAITING = typeof LayerState.LAYER_STATE_WAITING;
+  export type LAYER_STATE_DOWNLOADING = typeof LayerState.LAYER_STATE_DOWNLOADING;
+  export type LAYER_STATE_UNPACKING = typeof LayerState.LAYER_STATE_UNPACKING;
+  export type LAYER_STATE_DONE = typeof LayerState.LAYER_STATE_DONE;
+  export type LAYER_STATE_PRESENT = typeof LayerState.LAYER_STATE_PRESENT;
+  export type UNRECOGNIZED = typeof LayerState.UNRECOGNIZED;
+}
 
 /** In characters; each below 65536. */
 export interface WindowSize {
@@ -91,6 +117,52 @@ export interface Output {
 export interface Started {
   /** Output comes from a terminal. */
   tty: boolean;
+}
+
+export interface PullImageRequest {
+  reference: string;
+  auth: RegistryAuth | undefined;
+}
+
+/** As AuthConfig of CRI. */
+export interface RegistryAuth {
+  username: string;
+  password: string;
+  /** base64 of `username:password`, when the two are empty. */
+  auth: string;
+  serverAddress: string;
+  identityToken: string;
+  registryToken: string;
+}
+
+export interface PullImageEvent {
+  event: { $case: "progress"; value: Pull } | { $case: "imageId"; value: string } | undefined;
+}
+
+export interface Pull {
+  /** As the first caller wrote it. */
+  reference: string;
+  /** Nanoseconds since the epoch. */
+  startedAt: bigint;
+  /** Empty until the manifest and the config are there. */
+  layers: PullLayer[];
+}
+
+export interface PullLayer {
+  /** Of the blob, as the manifest has it. */
+  digest: string;
+  size: bigint;
+  downloadedBytes: bigint;
+  /** Bytes of the blob that are unpacked. */
+  unpackedBytes: bigint;
+  state: LayerState;
+}
+
+export interface ListPullsRequest {
+}
+
+export interface ListPullsResponse {
+  pulls: Pull[];
 }
 
 function createBaseWindowSize(): WindowSize {
@@ -824,6 +896,567 @@ export const Started: MessageFns<Started> = {
   },
 };
 
+function createBasePullImageRequest(): PullImageRequest {
+  return { reference: "", auth: undefined };
+}
+
+export const PullImageRequest: MessageFns<PullImageRequest> = {
+  encode(message: PullImageRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.reference !== "") {
+      writer.uint32(10).string(message.reference);
+    }
+    if (message.auth !== undefined) {
+      RegistryAuth.encode(message.auth, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PullImageRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePullImageRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.reference = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.auth = RegistryAuth.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PullImageRequest>): PullImageRequest {
+    return PullImageRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PullImageRequest>): PullImageRequest {
+    const message = createBasePullImageRequest();
+    message.reference = object.reference ?? "";
+    message.auth = (object.auth !== undefined && object.auth !== null)
+      ? RegistryAuth.fromPartial(object.auth)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseRegistryAuth(): RegistryAuth {
+  return { username: "", password: "", auth: "", serverAddress: "", identityToken: "", registryToken: "" };
+}
+
+export const RegistryAuth: MessageFns<RegistryAuth> = {
+  encode(message: RegistryAuth, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.username !== "") {
+      writer.uint32(10).string(message.username);
+    }
+    if (message.password !== "") {
+      writer.uint32(18).string(message.password);
+    }
+    if (message.auth !== "") {
+      writer.uint32(26).string(message.auth);
+    }
+    if (message.serverAddress !== "") {
+      writer.uint32(34).string(message.serverAddress);
+    }
+    if (message.identityToken !== "") {
+      writer.uint32(42).string(message.identityToken);
+    }
+    if (message.registryToken !== "") {
+      writer.uint32(50).string(message.registryToken);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RegistryAuth {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRegistryAuth();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.username = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.password = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.auth = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.serverAddress = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.identityToken = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.registryToken = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RegistryAuth>): RegistryAuth {
+    return RegistryAuth.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RegistryAuth>): RegistryAuth {
+    const message = createBaseRegistryAuth();
+    message.username = object.username ?? "";
+    message.password = object.password ?? "";
+    message.auth = object.auth ?? "";
+    message.serverAddress = object.serverAddress ?? "";
+    message.identityToken = object.identityToken ?? "";
+    message.registryToken = object.registryToken ?? "";
+    return message;
+  },
+};
+
+function createBasePullImageEvent(): PullImageEvent {
+  return { event: undefined };
+}
+
+export const PullImageEvent: MessageFns<PullImageEvent> = {
+  encode(message: PullImageEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.event?.$case) {
+      case "progress":
+        Pull.encode(message.event.value, writer.uint32(10).fork()).join();
+        break;
+      case "imageId":
+        writer.uint32(18).string(message.event.value);
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PullImageEvent {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePullImageEvent();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.event = { $case: "progress", value: Pull.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.event = { $case: "imageId", value: reader.string() };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PullImageEvent>): PullImageEvent {
+    return PullImageEvent.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PullImageEvent>): PullImageEvent {
+    const message = createBasePullImageEvent();
+    switch (object.event?.$case) {
+      case "progress": {
+        if (object.event?.value !== undefined && object.event?.value !== null) {
+          message.event = { $case: "progress", value: Pull.fromPartial(object.event.value) };
+        }
+        break;
+      }
+      case "imageId": {
+        if (object.event?.value !== undefined && object.event?.value !== null) {
+          message.event = { $case: "imageId", value: object.event.value };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBasePull(): Pull {
+  return { reference: "", startedAt: 0n, layers: [] };
+}
+
+export const Pull: MessageFns<Pull> = {
+  encode(message: Pull, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.reference !== "") {
+      writer.uint32(10).string(message.reference);
+    }
+    if (message.startedAt !== 0n) {
+      if (BigInt.asIntN(64, message.startedAt) !== message.startedAt) {
+        throw new globalThis.Error("value provided for field message.startedAt of type int64 too large");
+      }
+      writer.uint32(16).int64(message.startedAt);
+    }
+    for (const v of message.layers) {
+      PullLayer.encode(v!, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Pull {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePull();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.reference = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.startedAt = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.layers.push(PullLayer.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Pull>): Pull {
+    return Pull.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Pull>): Pull {
+    const message = createBasePull();
+    message.reference = object.reference ?? "";
+    message.startedAt = (object.startedAt !== undefined && object.startedAt !== null) ? BigInt(object.startedAt) : 0n;
+    message.layers = object.layers?.map((e) => PullLayer.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBasePullLayer(): PullLayer {
+  return { digest: "", size: 0n, downloadedBytes: 0n, unpackedBytes: 0n, state: 0 };
+}
+
+export const PullLayer: MessageFns<PullLayer> = {
+  encode(message: PullLayer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.digest !== "") {
+      writer.uint32(10).string(message.digest);
+    }
+    if (message.size !== 0n) {
+      if (BigInt.asIntN(64, message.size) !== message.size) {
+        throw new globalThis.Error("value provided for field message.size of type int64 too large");
+      }
+      writer.uint32(16).int64(message.size);
+    }
+    if (message.downloadedBytes !== 0n) {
+      if (BigInt.asIntN(64, message.downloadedBytes) !== message.downloadedBytes) {
+        throw new globalThis.Error("value provided for field message.downloadedBytes of type int64 too large");
+      }
+      writer.uint32(24).int64(message.downloadedBytes);
+    }
+    if (message.unpackedBytes !== 0n) {
+      if (BigInt.asIntN(64, message.unpackedBytes) !== message.unpackedBytes) {
+        throw new globalThis.Error("value provided for field message.unpackedBytes of type int64 too large");
+      }
+      writer.uint32(32).int64(message.unpackedBytes);
+    }
+    if (message.state !== 0) {
+      writer.uint32(40).int32(message.state);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PullLayer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePullLayer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.digest = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.size = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.downloadedBytes = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.unpackedBytes = reader.int64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.state = reader.int32() as any;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PullLayer>): PullLayer {
+    return PullLayer.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PullLayer>): PullLayer {
+    const message = createBasePullLayer();
+    message.digest = object.digest ?? "";
+    message.size = (object.size !== undefined && object.size !== null) ? BigInt(object.size) : 0n;
+    message.downloadedBytes = (object.downloadedBytes !== undefined && object.downloadedBytes !== null)
+      ? BigInt(object.downloadedBytes)
+      : 0n;
+    message.unpackedBytes = (object.unpackedBytes !== undefined && object.unpackedBytes !== null)
+      ? BigInt(object.unpackedBytes)
+      : 0n;
+    message.state = object.state ?? 0;
+    return message;
+  },
+};
+
+function createBaseListPullsRequest(): ListPullsRequest {
+  return {};
+}
+
+export const ListPullsRequest: MessageFns<ListPullsRequest> = {
+  encode(_: ListPullsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListPullsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListPullsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListPullsRequest>): ListPullsRequest {
+    return ListPullsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ListPullsRequest>): ListPullsRequest {
+    const message = createBaseListPullsRequest();
+    return message;
+  },
+};
+
+function createBaseListPullsResponse(): ListPullsResponse {
+  return { pulls: [] };
+}
+
+export const ListPullsResponse: MessageFns<ListPullsResponse> = {
+  encode(message: ListPullsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.pulls) {
+      Pull.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListPullsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListPullsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.pulls.push(Pull.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListPullsResponse>): ListPullsResponse {
+    return ListPullsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListPullsResponse>): ListPullsResponse {
+    const message = createBaseListPullsResponse();
+    message.pulls = object.pulls?.map((e) => Pull.fromPartial(e)) || [];
+    return message;
+  },
+};
+
 export type AdminService = typeof AdminService;
 export const AdminService = {
   /** Runs a command in a running container. The first message of the caller is `start`. */
@@ -846,6 +1479,39 @@ export const AdminService = {
     responseSerialize: (value: Output): Buffer => Buffer.from(Output.encode(value).finish()),
     responseDeserialize: (value: Buffer): Output => Output.decode(value),
   },
+  /**
+   * Fetches an image as PullImage of CRI does, and tells how far it is; the last message is `image_id`.
+   * When the caller goes away, the pull ends unless somebody else wants the same image.
+   */
+  pullImage: {
+    path: "/pvecri.admin.v1.Admin/PullImage" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: PullImageRequest): Buffer => Buffer.from(PullImageRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PullImageRequest => PullImageRequest.decode(value),
+    responseSerialize: (value: PullImageEvent): Buffer => Buffer.from(PullImageEvent.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PullImageEvent => PullImageEvent.decode(value),
+  },
+  /** The pulls under way, whoever started them. */
+  listPulls: {
+    path: "/pvecri.admin.v1.Admin/ListPulls" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListPullsRequest): Buffer => Buffer.from(ListPullsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListPullsRequest => ListPullsRequest.decode(value),
+    responseSerialize: (value: ListPullsResponse): Buffer => Buffer.from(ListPullsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListPullsResponse => ListPullsResponse.decode(value),
+  },
+  /** The same at once and after each change, at most ten times a second, until the caller goes away. */
+  watchPulls: {
+    path: "/pvecri.admin.v1.Admin/WatchPulls" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: ListPullsRequest): Buffer => Buffer.from(ListPullsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListPullsRequest => ListPullsRequest.decode(value),
+    responseSerialize: (value: ListPullsResponse): Buffer => Buffer.from(ListPullsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListPullsResponse => ListPullsResponse.decode(value),
+  },
 } as const;
 
 export interface AdminServer extends UntypedServiceImplementation {
@@ -853,6 +1519,15 @@ export interface AdminServer extends UntypedServiceImplementation {
   exec: handleBidiStreamingCall<ExecInput, Output>;
   /** Joins a running container's own process. The first message of the caller is `start`. */
   attach: handleBidiStreamingCall<AttachInput, Output>;
+  /**
+   * Fetches an image as PullImage of CRI does, and tells how far it is; the last message is `image_id`.
+   * When the caller goes away, the pull ends unless somebody else wants the same image.
+   */
+  pullImage: handleServerStreamingCall<PullImageRequest, PullImageEvent>;
+  /** The pulls under way, whoever started them. */
+  listPulls: handleUnaryCall<ListPullsRequest, ListPullsResponse>;
+  /** The same at once and after each change, at most ten times a second, until the caller goes away. */
+  watchPulls: handleServerStreamingCall<ListPullsRequest, ListPullsResponse>;
 }
 
 export interface AdminClient extends Client {
@@ -864,6 +1539,39 @@ export interface AdminClient extends Client {
   attach(): ClientDuplexStream<AttachInput, Output>;
   attach(options: Partial<CallOptions>): ClientDuplexStream<AttachInput, Output>;
   attach(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<AttachInput, Output>;
+  /**
+   * Fetches an image as PullImage of CRI does, and tells how far it is; the last message is `image_id`.
+   * When the caller goes away, the pull ends unless somebody else wants the same image.
+   */
+  pullImage(request: PullImageRequest, options?: Partial<CallOptions>): ClientReadableStream<PullImageEvent>;
+  pullImage(
+    request: PullImageRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<PullImageEvent>;
+  /** The pulls under way, whoever started them. */
+  listPulls(
+    request: ListPullsRequest,
+    callback: (error: ServiceError | null, response: ListPullsResponse) => void,
+  ): ClientUnaryCall;
+  listPulls(
+    request: ListPullsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListPullsResponse) => void,
+  ): ClientUnaryCall;
+  listPulls(
+    request: ListPullsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListPullsResponse) => void,
+  ): ClientUnaryCall;
+  /** The same at once and after each change, at most ten times a second, until the caller goes away. */
+  watchPulls(request: ListPullsRequest, options?: Partial<CallOptions>): ClientReadableStream<ListPullsResponse>;
+  watchPulls(
+    request: ListPullsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<ListPullsResponse>;
 }
 
 export const AdminClient = makeGenericClientConstructor(AdminService, "pvecri.admin.v1.Admin") as unknown as {

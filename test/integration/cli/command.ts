@@ -14,23 +14,32 @@ export interface RunOptions {
   signal?: AbortSignal;
   /** stdout is a terminal of so many lines. */
   rows?: number;
+  /** stderr is a terminal of this size. */
+  terminal?: { rows: number; columns: number };
   /** Called with all of stdout so far. */
   onOutput?: (stdout: string) => void;
+  /** Called with all of stderr so far. */
+  onError?: (stderr: string) => void;
 }
 
 export async function pvecri(
   agent: TestAgent,
   args: string[],
-  { stdin = '', signal = new AbortController().signal, rows, onOutput }: RunOptions = {},
+  {
+    stdin = '',
+    signal = new AbortController().signal,
+    rows,
+    terminal,
+    onOutput,
+    onError,
+  }: RunOptions = {},
 ): Promise<Run> {
   const stdout = collector();
   const stderr = collector();
   if (rows !== undefined) Object.assign(stdout.stream, { isTTY: true, rows });
-  if (onOutput) {
-    stdout.stream.on('data', () => {
-      onOutput(stdout.text());
-    });
-  }
+  if (terminal !== undefined) Object.assign(stderr.stream, { isTTY: true, ...terminal });
+  stdout.stream.on('data', () => onOutput?.(stdout.text()));
+  stderr.stream.on('data', () => onError?.(stderr.text()));
   const code = await runCli(['--config', agent.configFile, ...args], {
     stdin: Readable.from([stdin]),
     stdout: stdout.stream,

@@ -18,6 +18,7 @@ const COMMANDS = [
   'images',
   'rmi',
   'pull',
+  'pulls',
   'doctor',
   'completion',
 ];

@@ -1,0 +1,49 @@
+/** The other side of a streaming call: it may go away at any time, and the agent may stop meanwhile. */
+import { RuntimeError } from '../core/errors.js';
+import type { Gate } from '../cri/unary.js';
+
+export interface StreamWiring {
+  gate: Gate;
+  /** Aborted when the agent stops. */
+  closing: AbortSignal;
+}
+
+/** What a streaming call of the server has, in either direction. */
+export interface CallEvents {
+  once(event: 'cancelled', listener: () => void): unknown;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+}
+
+/** Why a signal was aborted by the caller itself: it is told nothing, and it is no failure. */
+export const HUNG_UP = new RuntimeError('cancelled', 'the caller hung up');
+
+export function goneSignal(call: CallEvents, closing: AbortSignal): AbortSignal {
+  const hungUp = new AbortController();
+  call.once('cancelled', () => {
+    hungUp.abort(HUNG_UP);
+  });
+  // Emitted for a broken connection; 'cancelled' comes too, but without a handler it would be thrown.
+  call.on('error', () => undefined);
+  return AbortSignal.any([hungUp.signal, closing]);
+}
+
+/** `work`, or the reason of `gone` as soon as there is one. */
+export async function unlessGone<T>(gone: AbortSignal, work: Promise<T>): Promise<T> {
+  work.catch(() => undefined);
+  let stop = (): void => undefined;
+  const left = new Promise<never>((_resolve, reject) => {
+    const fail = (): void => {
+      reject(gone.reason as Error);
+    };
+    if (gone.aborted) fail();
+    else gone.addEventListener('abort', fail, { once: true });
+    stop = () => {
+      gone.removeEventListener('abort', fail);
+    };
+  });
+  try {
+    return await Promise.race([work, left]);
+  } finally {
+    stop();
+  }
+}
