@@ -12,6 +12,7 @@
 #include "addon/namespace_calls.h"
 #include "addon/notify_call.h"
 #include "addon/process_calls.h"
+#include "addon/quota_calls.h"
 #include "addon/root_file.h"
 #include "addon/seccomp_call.h"
 #include "addon/terminal_calls.h"
@@ -27,6 +28,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   pvecri::ExportLockFile(env, exports);
   pvecri::ExportMountCalls(env, exports);
   pvecri::ExportNamespaceCalls(env, exports);
+  pvecri::ExportQuotaCalls(env, exports);
   pvecri::ExportRootFile(env, exports);
   pvecri::ExportSeccomp(env, exports);
   pvecri::ExportCgroupMoves(env, exports);

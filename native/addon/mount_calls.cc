@@ -1,4 +1,4 @@
-// mountOverlay, mountSharedMemory, isMountPoint and unmount.
+// mountOverlay, mappedOwner, mountSharedMemory, isMountPoint and unmount.
 #include "addon/mount_calls.h"
 
 #include <fcntl.h>
@@ -12,10 +12,18 @@
 #include "addon/arguments.h"
 #include "addon/background_task.h"
 #include "addon/errors.h"
+#include "addon/idmapped_layers.h"
 #include "addon/overlay_mount.h"
 
 namespace pvecri {
 namespace {
+
+// The caller may close its own while we are at work.
+UniqueFd Duplicate(const Napi::Value& value, const char* name) {
+  UniqueFd fd(fcntl(ToFd(value, name), F_DUPFD_CLOEXEC, 3));
+  if (!fd) throw SystemError(value.Env(), errno, "fcntl", name);
+  return fd;
+}
 
 Napi::Value MountOverlayCall(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -25,12 +33,39 @@ Napi::Value MountOverlayCall(const Napi::CallbackInfo& info) {
   if (request.lower.empty()) throw Napi::TypeError::New(env, "lower must name a folder");
   request.upper = ToPath(options.Get("upper"), "upper");
   request.work = ToPath(options.Get("work"), "work");
+  UniqueFd user_namespace;
+  if (Has(options, "userNamespace")) {
+    user_namespace = Duplicate(options.Get("userNamespace"), "userNamespace");
+    request.user_namespace = user_namespace.get();
+  }
   // On a thread of its own: overlayfs makes folders in the work folder, on a disk that may be busy.
   auto mount = std::make_shared<UniqueFd>();
+  auto held = std::make_shared<UniqueFd>(std::move(user_namespace));
   return PromiseInBackground(
       env, "pvecri mount overlay",
-      [request = std::move(request), mount] { return MountOverlay(request, mount.get()); },
+      [request = std::move(request), mount, held] { return MountOverlay(request, mount.get()); },
       [mount](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, mount->release()); });
+}
+
+Napi::Value MappedOwner(const Napi::CallbackInfo& info) {
+  std::string folder = ToPath(info[0], "folder");
+  auto user_namespace = std::make_shared<UniqueFd>(Duplicate(info[1], "userNamespace"));
+  struct Owner {
+    uid_t uid = 0;
+    gid_t gid = 0;
+  };
+  auto owner = std::make_shared<Owner>();
+  return PromiseInBackground(
+      info.Env(), "pvecri mapped owner",
+      [folder = std::move(folder), user_namespace, owner] {
+        return GetMappedOwner(folder, user_namespace->get(), &owner->uid, &owner->gid);
+      },
+      [owner](Napi::Env env) -> Napi::Value {
+        Napi::Object result = Napi::Object::New(env);
+        result.Set("uid", Napi::Number::New(env, owner->uid));
+        result.Set("gid", Napi::Number::New(env, owner->gid));
+        return result;
+      });
 }
 
 void MountSharedMemory(const Napi::CallbackInfo& info) {
@@ -67,6 +102,7 @@ Napi::Value Unmount(const Napi::CallbackInfo& info) {
 
 void ExportMountCalls(Napi::Env env, Napi::Object exports) {
   exports.Set("mountOverlay", Napi::Function::New<MountOverlayCall>(env, "mountOverlay"));
+  exports.Set("mappedOwner", Napi::Function::New<MappedOwner>(env, "mappedOwner"));
   exports.Set("mountSharedMemory",
               Napi::Function::New<MountSharedMemory>(env, "mountSharedMemory"));
   exports.Set("isMountPoint", Napi::Function::New<IsMountPoint>(env, "isMountPoint"));

@@ -1,4 +1,4 @@
-// mountOverlay and unmount.
+// mountOverlay, mappedOwner, mountSharedMemory, isMountPoint and unmount.
 #pragma once
 
 #include <napi.h>

@@ -4,10 +4,13 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <functional>
 
+#include "addon/idmapped_layers.h"
 #include "addon/thread.h"
 
 namespace pvecri {
@@ -61,6 +64,29 @@ Failure SetFolder(int context, LayerNames* names, const char* key, const std::st
   return {};
 }
 
+// `add_layers` names the lower layers to the context it is given.
+Failure MountByContext(const OverlayRequest& request, UniqueFd* mount,
+                       const std::function<Failure(int, LayerNames*)>& add_layers) {
+  UniqueFd context(fsopen("overlay", FSOPEN_CLOEXEC));
+  if (!context) return {errno, "fsopen", "overlay", {}};
+  LayerNames names;
+  // Our layers carry whiteouts and opaque marks as user.overlay.*, as the unpacker writes them.
+  if (fsconfig(context.get(), FSCONFIG_SET_FLAG, "userxattr", nullptr, 0) < 0) {
+    int error = errno;
+    return {error, "fsconfig", "userxattr", ContextLog(context.get())};
+  }
+  if (Failure failure = add_layers(context.get(), &names)) return failure;
+  if (Failure failure = SetFolder(context.get(), &names, "upperdir", request.upper)) return failure;
+  if (Failure failure = SetFolder(context.get(), &names, "workdir", request.work)) return failure;
+  if (fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) < 0) {
+    int error = errno;
+    return {error, "fsconfig", request.upper, ContextLog(context.get())};
+  }
+  mount->reset(fsmount(context.get(), FSMOUNT_CLOEXEC, 0));
+  if (!*mount) return {errno, "fsmount", request.upper, {}};
+  return {};
+}
+
 // Overlay takes layers of the caller's mount namespace alone, so this opens them itself.
 Failure MountOverWork(const OverlayRequest& request, UniqueFd* mount) {
   LayerNames names;
@@ -86,34 +112,8 @@ Failure MountOverWork(const OverlayRequest& request, UniqueFd* mount) {
   return {};
 }
 
-}  // namespace
-
-Failure MountOverlayByContext(const OverlayRequest& request, UniqueFd* mount) {
-  UniqueFd context(fsopen("overlay", FSOPEN_CLOEXEC));
-  if (!context) return {errno, "fsopen", "overlay", {}};
-  LayerNames names;
-  // Our layers carry whiteouts and opaque marks as user.overlay.*, as the unpacker writes them.
-  if (fsconfig(context.get(), FSCONFIG_SET_FLAG, "userxattr", nullptr, 0) < 0) {
-    int error = errno;
-    return {error, "fsconfig", "userxattr", ContextLog(context.get())};
-  }
-  for (const std::string& layer : request.lower) {
-    if (Failure failure = SetFolder(context.get(), &names, "lowerdir+", layer)) return failure;
-  }
-  if (Failure failure = SetFolder(context.get(), &names, "upperdir", request.upper)) return failure;
-  if (Failure failure = SetFolder(context.get(), &names, "workdir", request.work)) return failure;
-  if (fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) < 0) {
-    int error = errno;
-    return {error, "fsconfig", request.upper, ContextLog(context.get())};
-  }
-  mount->reset(fsmount(context.get(), FSMOUNT_CLOEXEC, 0));
-  if (!*mount) return {errno, "fsmount", request.upper, {}};
-  return {};
-}
-
-Failure MountOverlayByString(const OverlayRequest& request, UniqueFd* mount) {
-  // mount(2) needs a place. It is over `work`, in a mount namespace that ends with its thread: the
-  // host never sees it, and an end of the agent leaves nothing.
+// On a thread with a mount namespace of its own, which ends with it.
+Failure InPrivateNamespace(const std::function<Failure()>& work) {
   Failure failure;
   std::thread thread;
   int error = StartThread(&thread, [&] {
@@ -122,7 +122,7 @@ Failure MountOverlayByString(const OverlayRequest& request, UniqueFd* mount) {
     } else if (::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0) {
       failure = {errno, "mount", "/", {}};
     } else {
-      failure = MountOverWork(request, mount);
+      failure = work();
     }
   });
   if (error != 0) return {error, "pthread_create", {}, {}};
@@ -130,12 +130,81 @@ Failure MountOverlayByString(const OverlayRequest& request, UniqueFd* mount) {
   return failure;
 }
 
+}  // namespace
+
+Failure MountOverlayByContext(const OverlayRequest& request, UniqueFd* mount) {
+  return MountByContext(request, mount, [&](int context, LayerNames* names) -> Failure {
+    for (const std::string& layer : request.lower) {
+      if (Failure failure = SetFolder(context, names, "lowerdir+", layer)) return failure;
+    }
+    return {};
+  });
+}
+
+Failure MountOverlayByString(const OverlayRequest& request, UniqueFd* mount) {
+  // mount(2) needs a place. It is over `work`, in a mount namespace that ends with its thread: the
+  // host never sees it, and an end of the agent leaves nothing.
+  return InPrivateNamespace([&] { return MountOverWork(request, mount); });
+}
+
+Failure MountIdmappedByFds(const OverlayRequest& request, UniqueFd* mount) {
+  return MountByContext(request, mount, [&](int context, LayerNames*) -> Failure {
+    for (const std::string& layer : request.lower) {
+      UniqueFd clone;
+      if (Failure failure = CloneIdmapped(layer, request.user_namespace, &clone)) return failure;
+      if (fsconfig(context, FSCONFIG_SET_FD, "lowerdir+", nullptr, clone.get()) < 0) {
+        int error = errno;
+        return {error, "fsconfig", layer, ContextLog(context)};
+      }
+    }
+    return {};
+  });
+}
+
+Failure MountIdmappedByPaths(const OverlayRequest& request, UniqueFd* mount) {
+  // The clones have to be attached somewhere while overlayfs makes its own of them: on a tmpfs over
+  // `upper`, in a mount namespace that nobody else sees.
+  return InPrivateNamespace([&]() -> Failure {
+    UniqueFd upper(open(request.upper.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!upper) return {errno, "open", request.upper, {}};
+    OverlayRequest attached;
+    attached.upper = "/proc/self/fd/" + std::to_string(upper.get());
+    attached.work = request.work;
+    if (::mount("layers", request.upper.c_str(), "tmpfs", 0, "mode=0700") < 0) {
+      return {errno, "mount", request.upper, {}};
+    }
+    if (chdir(request.upper.c_str()) < 0) return {errno, "chdir", request.upper, {}};
+    for (const std::string& layer : request.lower) {
+      UniqueFd clone;
+      if (Failure failure = CloneIdmapped(layer, request.user_namespace, &clone)) return failure;
+      std::string name = std::to_string(attached.lower.size());
+      if (mkdir(name.c_str(), 0700) < 0) return {errno, "mkdir", name, {}};
+      if (move_mount(clone.get(), "", AT_FDCWD, name.c_str(), MOVE_MOUNT_F_EMPTY_PATH) < 0) {
+        return {errno, "move_mount", layer, {}};
+      }
+      attached.lower.push_back(std::move(name));
+    }
+    Failure failure = MountOverlayByContext(attached, mount);
+    if (failure.error != EINVAL) return failure;
+    Failure second = MountOverWork(attached, mount);
+    return second.error == EINVAL ? failure : second;
+  });
+}
+
 Failure MountOverlay(const OverlayRequest& request, UniqueFd* mount) {
+  if (request.user_namespace >= 0) {
+    Failure failure = MountIdmappedByFds(request, mount);
+    // No layers by descriptor before Linux 6.13, no detached ones before 6.15: each says it its own
+    // way.
+    bool is_refused =
+        failure.error == EINVAL || failure.error == EBADF || failure.error == EOPNOTSUPP;
+    return is_refused ? MountIdmappedByPaths(request, mount) : failure;
+  }
   Failure failure = MountOverlayByContext(request, mount);
   // A kernel that does not know `lowerdir+` says EINVAL, at that call or at the creation.
   if (failure.error == EINVAL) {
     Failure second = MountOverlayByString(request, mount);
-    if (!second || second.error != EINVAL) return second;
+    if (second.error != EINVAL) return second;
   }
   return failure;
 }

@@ -13,13 +13,21 @@ struct OverlayRequest {
   std::vector<std::string> lower;  // top layer first
   std::string upper;
   std::string work;
+  // Of a user namespace: the layers' files have the owners it gives them. -1 for none.
+  int user_namespace = -1;
 };
 
 // A mount that is attached nowhere; it goes with its last descriptor.
 Failure MountOverlay(const OverlayRequest& request, UniqueFd* mount);
 
-// The two ways MountOverlay has, for kernels with and without `lowerdir+` (Linux 6.8).
+// The two ways MountOverlay has, for kernels with and without `lowerdir+` (Linux 6.8). Of layers as
+// they lie.
 Failure MountOverlayByContext(const OverlayRequest& request, UniqueFd* mount);
 Failure MountOverlayByString(const OverlayRequest& request, UniqueFd* mount);
+
+// And of idmapped layers, for kernels that take detached mounts as layers (Linux 6.15) and all
+// others.
+Failure MountIdmappedByFds(const OverlayRequest& request, UniqueFd* mount);
+Failure MountIdmappedByPaths(const OverlayRequest& request, UniqueFd* mount);
 
 }  // namespace pvecri

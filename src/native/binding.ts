@@ -47,8 +47,31 @@ export interface NativeAddon {
   ): Promise<({ timestampMs: number; interfaces: InterfaceCounters[] } | null)[]>;
   /** umount2(MNT_DETACH | UMOUNT_NOFOLLOW). False when nothing was mounted there. */
   unmount(path: string): boolean;
-  /** A detached overlay mount; `lower` is top layer first. */
-  mountOverlay(options: { lower: string[]; upper: string; work: string }): Promise<number>;
+  /**
+   * A detached overlay mount; `lower` is top layer first. With the descriptor of a user namespace the
+   * layers' files have the owners that it gives them; `upper` is taken as it lies.
+   */
+  mountOverlay(options: {
+    lower: string[];
+    upper: string;
+    work: string;
+    userNamespace?: number;
+  }): Promise<number>;
+  /** The host's ids for the owner of a folder in a user namespace; EOVERFLOW when it has none. */
+  mappedOwner(folder: string, userNamespace: number): Promise<{ uid: number; gid: number }>;
+
+  /** Project quotas of the file system that a folder is on; both false where it has none. */
+  quotaState(folder: string): Promise<{ accounted: boolean; enforced: boolean }>;
+  /** The project that a folder belongs to, 0 for none. */
+  projectOf(folder: string): Promise<number>;
+  /** What is made in the folder from now on belongs to the project, too. */
+  setProject(folder: string, id: number): Promise<void>;
+  /** 0 bytes stand for no limit. */
+  setProjectLimit(folder: string, id: number, bytes: number): Promise<void>;
+  /** In the order of `ids`, on the file system of the folder. */
+  projectUsages(folder: string, ids: number[]): Promise<ProjectUsage[]>;
+  /** The projects of a range that own something or have a limit, on the file system of the folder. */
+  listProjects(folder: string, first: number, last: number): Promise<ProjectUsage[]>;
   /**
    * Reads a regular file below a root by openat2(RESOLVE_IN_ROOT), at most maxBytes of it; null when
    * it does not exist. Anything but a regular file throws EINVAL, without opening it for reading.
@@ -119,6 +142,14 @@ export interface TreeCounter {
   /** Lower bounds until `run` has resolved. */
   readonly bytes: number;
   readonly inodes: number;
+}
+
+export interface ProjectUsage {
+  id: number;
+  usedBytes: number;
+  inodesUsed: number;
+  /** 0 for none. */
+  limitBytes: number;
 }
 
 export interface CgroupSweeper {
