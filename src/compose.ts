@@ -5,6 +5,7 @@ import { requireSystemdDriver, SystemdCgroupTree } from './cgroup/systemd-tree.j
 import { isSystemdHost, SystemdUnits } from './cgroup/systemd-units.js';
 import type { Config } from './config/schema.js';
 import { CgroupLayouts } from './core/cgroup-layout.js';
+import type { PullUnderWay } from './core/pull-progress.js';
 import { agentName, readHostFacts } from './host-facts.js';
 import { FolderImageStore } from './images/image-store.js';
 import { createRegistryOpener } from './images/registry-source.js';
@@ -17,6 +18,8 @@ import { ProcessSpawner, runProcess } from './native/process.js';
 import { CniNetwork } from './network/cni/network.js';
 import { PinnedNamespaces } from './network/namespaces.js';
 import type { AgentLogger } from './observe/log.js';
+import type { Metrics } from './observe/metrics.js';
+import { logPull } from './observe/pull-log.js';
 import type { RuntimeContext } from './runtime/context.js';
 import { Objects } from './runtime/objects.js';
 import { OverlayStorage } from './storage/overlay-storage.js';
@@ -27,6 +30,8 @@ import { KeyedMutex } from './util/keyed-mutex.js';
 
 export interface Composition {
   context: RuntimeContext;
+  /** undefined where the configuration asks for none. */
+  metrics: Metrics | undefined;
   /** Takes over the reloadable keys. */
   applyConfig(config: Config): void;
   /** Ends threads and descriptors; containers, mounts and records stay. */
@@ -61,7 +66,12 @@ export async function compose(
     layers: storage,
     unpack: createUnpack(spawner),
     openRegistry: createRegistryOpener(() => registry.hostsDir),
+    onPullEnd: (report) => {
+      logPull(log, report);
+      metrics?.pullEnded(report);
+    },
   });
+  const metrics = await loadMetrics(config, () => images.pullsUnderWay());
   const objects = new Objects();
   for (const file of images.unreadable) {
     log.error({ ...file }, 'cannot read the record of an image or layer; it is kept, but not used');
@@ -88,6 +98,7 @@ export async function compose(
   };
   return {
     context,
+    metrics,
     applyConfig: (changed) => {
       network.configure(cniFolders(changed));
       registry.hostsDir = changed.images.hosts_dir;
@@ -102,4 +113,14 @@ export async function compose(
 
 function cniFolders(config: Config): { confDir: string; binDirs: readonly string[] } {
   return { confDir: config.network.conf_dir, binDirs: config.network.bin_dirs };
+}
+
+/** The library takes memory: it is loaded for those who want figures. */
+async function loadMetrics(
+  config: Config,
+  pullsUnderWay: () => PullUnderWay[],
+): Promise<Metrics | undefined> {
+  if (config.metrics.address === '') return undefined;
+  const { createMetrics } = await import('./observe/metrics.js');
+  return createMetrics(pullsUnderWay);
 }

@@ -16,6 +16,7 @@ import type { FrontEnd } from './cri/front-end.js';
 import { createCriServer } from './cri/server.js';
 import { loadAddon } from './native/binding.js';
 import { createLogger, type AgentLogger } from './observe/log.js';
+import { listenMetrics } from './observe/metrics-server.js';
 import { Notifier } from './observe/notify.js';
 import { StatsCollector } from './runtime/stats.js';
 import type { RuntimeContext } from './runtime/context.js';
@@ -89,6 +90,9 @@ class Daemon {
       config.streaming.port,
     );
     this.#closers.push(() => streaming.close());
+    const { metrics } = composition;
+    const scraped = metrics && (await listenMetrics(config.metrics.address, metrics));
+    if (scraped) this.#closers.push(() => scraped.close());
 
     const missing = missingControllers(context);
     if (missing.length > 0) {
@@ -113,7 +117,13 @@ class Daemon {
       `ready; found ${[...context.objects.sandboxes()].length} pods and ${[...context.objects.containers()].length} containers at its start`,
     );
     log.info(
-      { version: VERSION, socket: config.socket, streaming: streaming.url, root: config.root },
+      {
+        version: VERSION,
+        socket: config.socket,
+        streaming: streaming.url,
+        ...(scraped && { metrics: scraped.url }),
+        root: config.root,
+      },
       'ready',
     );
   }

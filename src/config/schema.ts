@@ -119,6 +119,19 @@ export const configSchema = z.strictObject({
       }),
     })
     .prefault({}),
+  metrics: z
+    .strictObject({
+      address: z
+        .union([z.literal(''), z.string().refine(isIpAndPort)])
+        .default('')
+        .register(keyInfo, {
+          description:
+            'Where `GET /metrics` is answered in the text format of Prometheus, for example `127.0.0.1:9812`; empty turns it off. Whoever reaches the address can read the figures.',
+          expects: '"", or IP:PORT, an IPv6 address in brackets',
+          reloadable: false,
+        }),
+    })
+    .prefault({}),
   nri: z
     .strictObject({
       socket: z
@@ -194,4 +207,10 @@ function isPlainPath(text: string): boolean {
 
 function isLoopback(text: string): boolean {
   return (isIP(text) === 4 && text.startsWith('127.')) || text === '::1';
+}
+
+function isIpAndPort(text: string): boolean {
+  const [, v6, v4, port] = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):(\d{1,5})$/.exec(text) ?? [];
+  if (port === undefined || Number(port) > 65535) return false;
+  return v6 === undefined ? isIP(v4 ?? '') === 4 : isIP(v6) === 6;
 }

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { PullImageRequest } from '../../../src/cri/gen/index.js';
 import { TestAgent } from '../../support/agent.js';
+import { inNetworkNamespace } from '../../support/network-namespace.js';
 import { buildImage, writeLayout } from '../../support/oci-image.js';
 import { until } from '../../support/processes.js';
 import { file } from '../../support/tar.js';
@@ -25,7 +26,7 @@ describe('pulls', () => {
   let reference: string;
 
   beforeEach(async () => {
-    agent = new TestAgent();
+    agent = new TestAgent('[metrics]\naddress = "127.0.0.1:0"\n');
     layout = join(agent.folder, 'gated');
     writeLayout(layout, { v1: image });
     registry = spawn(
@@ -65,8 +66,12 @@ describe('pulls', () => {
   };
 
   it('are listed, watched, and shown as bars that go away', async () => {
-    const pulling = pvecri(agent, ['pull', reference], { terminal: { rows: 10, columns: 100 } });
-    await halfway();
+    let shown = '';
+    const pulling = pvecri(agent, ['pull', reference], {
+      terminal: { rows: 10, columns: 100 },
+      onError: (text) => (shown = text),
+    });
+    await until(() => shown.includes('293KiB/586KiB'));
     const { stdout: table } = await pvecri(agent, ['pulls']);
     assert.match(table, /^IMAGE +LAYERS +FETCHED +OF +RATE +LEFT +AGE\n\S+\/shop\/web:1 +0\/2 /);
     const ended = new AbortController();
@@ -86,6 +91,15 @@ describe('pulls', () => {
     assert.match(bars ?? '', /[0-9a-f]{13} {2}\[=+> +\] {2}147KiB\/293KiB +downloading/);
     assert.match(bars ?? '', /0\/2 layers +\[.*\] {2}293KiB\/586KiB .* left/);
     assert.match(rest ?? '', /^pulled \S+: 58\dKiB in [\d.]+ m?s\n$/);
+    await until(() => agent.output.includes('image pulled'));
+    const line = agent.output.split('\n').find((text) => text.includes('image pulled')) ?? '';
+    assert.ok(line.includes(reference) && line.includes(id), line);
+    assert.match(line, new RegExp(`\\bbytes=${first! + second!} bytesPerSecond=\\d+`));
+    assert.match(line, / layersFetched=2 layersPresent=0 /);
+    const url = /metrics=(\S+)/.exec(agent.output)?.[1] ?? '';
+    const metrics = inNetworkNamespace(agent.netns, 'wget', '-q', '-O', '-', url);
+    assert.match(metrics, new RegExp(`^pvecri_image_pull_bytes_total ${first! + second!}$`, 'm'));
+    assert.match(metrics, /^pvecri_image_pulls_total{result="success"} 1$/m);
     assert.equal((await watching).code, 130);
     const seen = (await watching).stdout.trim().split('\n');
     assert.ok(seen.length >= 2 && seen.length < 50, `${seen.length} documents`);
@@ -119,6 +133,7 @@ describe('pulls', () => {
     const { code, stdout, stderr } = await pulling;
     assert.deepEqual([code, stdout, stderr], [130, '', 'pvecri: interrupted\n']);
     await until(() => readdirSync(join(agent.root, 'images/tmp')).length === 0);
+    await until(() => /pull given up.*layersFetched=0/.test(agent.output));
     assert.equal((await pvecri(agent, ['pulls', '--json'])).stdout, '[]\n');
     assert.equal((await pvecri(agent, ['images', '-q'])).stdout, '');
   });
@@ -144,7 +159,8 @@ describe('pulls', () => {
   it('fail with the words of the registry', async () => {
     const absent = reference.replace(/:\d+\/.*/, ':1/shop/web:1');
     const { code, stdout, stderr } = await pvecri(agent, ['pull', absent]);
-    assert.deepEqual([code, stdout], [4, '']);
-    assert.match(stderr, /^pvecri: cannot pull 127\.0\.0\.1:1\/shop\/web:1: .*ECONNREFUSED.*\n$/);
+    assert.deepEqual([code, stdout], [1, '']);
+    assert.match(stderr, /^pvecri: .*127\.0\.0\.1:1\/shop\/web:1: .*ECONNREFUSED.*\n$/);
+    assert.match(agent.output, /pull failed.*ECONNREFUSED/);
   });
 });

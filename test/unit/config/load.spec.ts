@@ -112,6 +112,13 @@ describe('loadConfig', () => {
     for (const [text, expected] of cases) assert.match(await refusal(text), expected);
   });
 
+  for (const address of ['9812', 'localhost:9812', '127.0.0.1', '127.0.0.1:65536', '::1:9812']) {
+    it(`refuses the address ${address} for metrics`, async () => {
+      const text = `[metrics]\naddress = "${address}"`;
+      assert.match(await refusal(text), /key metrics\.address is .*expected "", or IP:PORT/);
+    });
+  }
+
   it('tells all problems of all files at once', async () => {
     const message = await refusal('root = 1\nx = 1', { 'a.toml': 'state = 2' });
     assert.match(message, /key root is 1.*; .*unknown key x.*; .*a\.toml: key state is 2/);
@@ -153,6 +160,9 @@ describe('loadConfig', () => {
         port: fc.integer({ min: 0, max: 65535 }),
       }),
       images: record({ hosts_dir: path }),
+      metrics: record({
+        address: fc.constantFrom('', '127.0.0.1:9812', '0.0.0.0:0', '[::1]:65535'),
+      }),
       network: record({ conf_dir: path, bin_dirs: fc.array(path, { minLength: 1 }) }),
     });
     await fc.assert(
