@@ -9,6 +9,8 @@ import type { PullUnderWay } from './core/pull-progress.js';
 import { agentName, readHostFacts } from './host-facts.js';
 import { FolderImageStore } from './images/image-store.js';
 import { createRegistryOpener } from './images/registry-source.js';
+import { ImagePolicy } from './images/signature/image-policy.js';
+import { PolicyVerifier } from './images/signature/image-verifier.js';
 import { createUnpack } from './images/unpack-process.js';
 import { HostAppArmor } from './lxc/apparmor.js';
 import { LxcEngine } from './lxc/engine.js';
@@ -57,7 +59,9 @@ export async function compose(
     run: (options) => runProcess(spawner, options),
     lockFile: (path) => addon.lockFile(path),
   });
-  const registry = { hostsDir: config.images.hosts_dir };
+  let imageConfig = config.images;
+  const openRegistry = createRegistryOpener(() => imageConfig.hosts_dir);
+  const readPolicy = (): Promise<ImagePolicy> => ImagePolicy.read(imageConfig.policy);
   const imagesRoot = join(root, 'images');
   const layersRoot = join(imagesRoot, 'layers');
   const storage = await OverlayStorage.open({ root: join(root, 'rootfs'), layersRoot, addon });
@@ -65,7 +69,8 @@ export async function compose(
     root: imagesRoot,
     layers: storage,
     unpack: createUnpack(spawner),
-    openRegistry: createRegistryOpener(() => registry.hostsDir),
+    openRegistry,
+    readPolicy,
     onPullEnd: (report) => {
       logPull(log, report);
       metrics?.pullEnded(report);
@@ -86,6 +91,7 @@ export async function compose(
     rootfs: storage,
     sharedMemory: new TmpfsSharedMemory({ addon, directory: join(state, 'shm') }),
     images,
+    imageVerifier: new PolicyVerifier({ images, openRegistry, readPolicy }),
     podInit: new PausePodInit({ spawner, libexecDir: libexecDir(), cgroupRoot: tree.root }),
     engine: new LxcEngine({ spawner, libexecDir: libexecDir(), cgroupRoot: tree.root }),
     cgroups,
@@ -101,7 +107,7 @@ export async function compose(
     metrics,
     applyConfig: (changed) => {
       network.configure(cniFolders(changed));
-      registry.hostsDir = changed.images.hosts_dir;
+      imageConfig = changed.images;
     },
     close: async () => {
       if (objects.isEmpty()) for (const { base } of layouts.all) await cgroups.remove(base);

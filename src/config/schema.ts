@@ -87,6 +87,12 @@ export const configSchema = z.strictObject({
         expects: PATH,
         reloadable: true,
       }),
+      policy: path.default('/etc/pvecri/policy.json').register(keyInfo, {
+        description:
+          'File that says which images are accepted and whose signatures they need, as containers-policy.json(5) has it. Without the default file every image is accepted; a file that is named here must be there.',
+        expects: PATH,
+        reloadable: true,
+      }),
     })
     .prefault({}),
   network: z

@@ -23,6 +23,14 @@ export function isTag(text: string): boolean {
   return TAG.test(text);
 }
 
+export function isRegistry(text: string): boolean {
+  return REGISTRY.test(text);
+}
+
+export function isRepository(text: string): boolean {
+  return text.split('/').every((component) => COMPONENT.test(component));
+}
+
 export function isDigest(text: string): boolean {
   return DIGEST.test(text);
 }
@@ -41,8 +49,8 @@ export function parseImageReference(text: string): ImageReference {
   const tag = hasTag ? named.slice(colon + 1) : '';
   const { registry, repository } = splitName(hasTag ? named.slice(0, colon) : named);
 
-  if (!REGISTRY.test(registry)) throw malformed(text, `${quote(registry)} is no registry`);
-  if (!repository.split('/').every((component) => COMPONENT.test(component))) {
+  if (!isRegistry(registry)) throw malformed(text, `${quote(registry)} is no registry`);
+  if (!isRepository(repository)) {
     throw malformed(text, `${quote(repository)} is no repository name`);
   }
   if (`${registry}/${repository}`.length > MOST_NAME_CHARACTERS) {

@@ -59,6 +59,16 @@ export function asPairs(value: unknown, where: string): [string, string][] {
   ]);
 }
 
+/** For documents of our own side: a key that is not understood must not look as if it were. */
+export function onlyKeys(object: JsonObject, known: readonly string[], where: string): void {
+  const unknown = Object.keys(object).find((key) => !known.includes(key));
+  if (unknown === undefined) return;
+  throw new RuntimeError(
+    'invalid-argument',
+    `${where} has unknown key ${JSON.stringify(unknown.slice(0, 80))}: known are ${known.join(', ')}`,
+  );
+}
+
 function wrongType(where: string, expected: string): RuntimeError {
   return new RuntimeError('invalid-argument', `${where} is not ${expected}`);
 }

@@ -132,7 +132,7 @@ function parseImageManifest(document: JsonObject, what: string): Manifest {
 }
 
 /** `urls` and `data` of a descriptor are never used: content comes from where the image comes from. */
-function parseDescriptor(value: unknown, where: string): Descriptor {
+export function parseDescriptor(value: unknown, where: string): Descriptor {
   const object = asObject(value, where);
   const digest = asString(property(object, 'digest'), `${where}.digest`);
   if (!isDigest(digest)) throw refused(`${where}.digest ${quote(digest)} is not a sha256 digest`);

@@ -270,6 +270,47 @@ export interface PullOptions {
   onStart?: (pull: PullUnderWay) => void;
 }
 
+/** images/signature: whether images are signed as a policy demands. */
+export interface ImageVerifier {
+  /**
+   * Of an image, here or not; throws 'signature-invalid' when it is not accepted. Of one that is named
+   * by its id, what it was pulled as is checked.
+   */
+  verify(
+    reference: string,
+    auth: RegistryAuth | null,
+    options: { check: SignatureCheck; signal: AbortSignal },
+  ): Promise<VerifiedImage>;
+}
+
+/** What an image is checked against: the host's policy, or what a person asks for in place of it. */
+export type SignatureCheck =
+  | { kind: 'host' }
+  /** The text of a policy file or of a public key; `name` is for messages. */
+  | { kind: 'policy' | 'key'; name: string; content: Uint8Array };
+
+/** A signature that met a requirement. */
+export interface Verification {
+  /** File of the public key, or its place in the policy. */
+  key: string;
+  fingerprint: string;
+  /** What was signed: an index or a manifest. */
+  digest: string;
+  /** The name it was signed under. */
+  identity: string;
+}
+
+export interface VerifiedImage {
+  /** `registry/repository@sha256:…` of what the reference leads to now. */
+  repoDigest: string;
+  /** Of the image on this host with that content; undefined when it was not pulled. */
+  id: ImageId | undefined;
+  /** The place in the policy that counted. */
+  where: string;
+  /** Empty when it accepts anything. */
+  verifications: Verification[];
+}
+
 /** lxc/: containers, each behind a shim that outlives the agent. */
 export interface ContainerEngine {
   /**

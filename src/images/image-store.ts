@@ -17,11 +17,11 @@ import { SharedWork } from '../util/shared-work.js';
 import { BlobStore } from './blob-store.js';
 import { parseImageOrigin, type ImageOrigin } from './image-origin.js';
 import { ImageRecords, type StoredImage } from './image-records.js';
-import type { ImageSource } from './image-source.js';
 import { LayerStore } from './layer-store.js';
-import { LayoutSource } from './layout-source.js';
+import { openSibling, openSource, type OpenRegistry } from './image-origin-source.js';
 import { PullProgress } from './pull-progress.js';
 import { pullImage, type PulledImage } from './pull-work.js';
+import type { ImagePolicy } from './signature/image-policy.js';
 import type { Unpack } from './unpack-process.js';
 
 export interface ImageStoreOptions {
@@ -33,15 +33,12 @@ export interface ImageStoreOptions {
   unpack: Unpack;
   /** Images of a registry. */
   openRegistry: OpenRegistry;
+  /** Asked anew for each pull; without it every image is accepted. */
+  readPolicy?: () => Promise<ImagePolicy>;
   platforms?: readonly Platform[];
   /** Told of each pull once, however many callers share it. */
   onPullEnd?: (report: PullReport) => void;
 }
-
-export type OpenRegistry = (
-  origin: Extract<ImageOrigin, { kind: 'registry' }>,
-  auth: RegistryAuth | null,
-) => Promise<ImageSource>;
 
 const FOLDERS = ['blobs/sha256', 'records', 'tmp'];
 /** Names, tags and files change one at a time. */
@@ -199,16 +196,19 @@ export class FolderImageStore implements ImageStore {
     signal: AbortSignal,
     progress: PullProgress,
   ): Promise<ImageRecord> {
-    const source =
-      origin.kind === 'registry'
-        ? await this.#options.openRegistry(origin, auth)
-        : await LayoutSource.open(origin);
+    const { openRegistry, readPolicy } = this.#options;
+    const policy = await readPolicy?.();
+    const demands = await policy?.demandsOf(origin);
     return pullImage(
       {
-        source,
+        source: await openSource(openRegistry, origin, auth),
         layers: this.#layers,
         blobs: this.#blobs,
         platforms: this.#options.platforms ?? platformsOf(process.arch),
+        admit: async (digests) => {
+          const siblings = openSibling(openRegistry, origin, auth);
+          await demands?.check({ digests, openSibling: siblings, signal });
+        },
         signal,
         progress,
       },

@@ -34,6 +34,8 @@ export interface PullWork {
   blobs: BlobStore;
   /** What this host can run, best first. */
   platforms: readonly Platform[];
+  /** Throws for an image that this host does not accept; told of the root document and the manifest. */
+  admit: (digests: readonly string[]) => Promise<unknown>;
   signal: AbortSignal;
   progress: PullProgress;
 }
@@ -51,10 +53,8 @@ export async function pullImage<T>(
   commit: (pulled: PulledImage) => Promise<T>,
 ): Promise<T> {
   const blobs = new Map<string, Uint8Array>();
-  const root = await work.source.resolve(work.signal);
-  verify(root.digest, root.bytes, 'manifest');
-  blobs.set(root.digest, root.bytes);
-  const manifest = await findManifest(work, root, blobs);
+  const { root, manifest } = await resolveManifest(work, blobs);
+  await work.admit([...blobs.keys()]);
   const config = await fetchConfig(work, manifest, blobs);
   const layerBlobs = manifest.layers.map(({ digest }) => digest);
   const keys = layerKeys(config.diffIds, work.layers.keyedBy);
@@ -69,8 +69,21 @@ export async function pullImage<T>(
   }
 }
 
+/** Adds the root document and what leads from it to the manifest of this host's platform to `blobs`. */
+export async function resolveManifest(
+  work: Resolving,
+  blobs: Map<string, Uint8Array>,
+): Promise<{ root: RootDocument; manifest: Manifest }> {
+  const root = await work.source.resolve(work.signal);
+  verify(root.digest, root.bytes, 'manifest');
+  blobs.set(root.digest, root.bytes);
+  return { root, manifest: await findManifest(work, root, blobs) };
+}
+
+type Resolving = Pick<PullWork, 'source' | 'platforms' | 'signal'>;
+
 async function findManifest(
-  work: PullWork,
+  work: Resolving,
   root: RootDocument,
   blobs: Map<string, Uint8Array>,
 ): Promise<Manifest> {
@@ -117,7 +130,7 @@ async function fetchConfig(
 }
 
 async function fetchVerified(
-  work: PullWork,
+  work: Resolving,
   descriptor: Descriptor,
   maxBytes: number,
   what: string,

@@ -6,6 +6,7 @@ import type {
   CgroupTree,
   ContainerEngine,
   ImageStore,
+  ImageVerifier,
   NamespaceStore,
   ObjectFolders,
   OwnedFd,
@@ -29,6 +30,7 @@ export interface RuntimeContext {
   rootfs: RootfsStorage;
   sharedMemory: SharedMemory;
   images: ImageStore;
+  imageVerifier: ImageVerifier;
   engine: ContainerEngine;
   cgroups: CgroupTree;
   layouts: CgroupLayouts;

@@ -112,6 +112,7 @@ export class FakeNode {
             ? Promise.reject(new Error(`${what} ${path} does not exist`))
             : Promise.resolve(),
       },
+      imageVerifier: { verify: () => Promise.reject(new Error('no registry here')) },
       layouts: new CgroupLayouts('cgroupfs', 'pvecri'),
       objects: new Objects(),
       locks: new KeyedMutex(),

@@ -1,6 +1,8 @@
 /** An image store over the real unpack helper. */
 import { dirname, join } from 'node:path';
-import { FolderImageStore, type OpenRegistry } from '../../src/images/image-store.js';
+import type { OpenRegistry } from '../../src/images/image-origin-source.js';
+import { FolderImageStore } from '../../src/images/image-store.js';
+import { ImagePolicy } from '../../src/images/signature/image-policy.js';
 import { createUnpack } from '../../src/images/unpack-process.js';
 import { hexOf } from '../../src/core/digest.js';
 import { loadAddon } from '../../src/native/binding.js';
@@ -14,7 +16,12 @@ export interface OpenedImages {
   close: () => void;
 }
 
-export async function openImages(root: string, openRegistry?: OpenRegistry): Promise<OpenedImages> {
+/** `policy` is the path of a policy file; without one everything is accepted. */
+export async function openImages(
+  root: string,
+  openRegistry?: OpenRegistry,
+  policy?: string,
+): Promise<OpenedImages> {
   const addon = loadAddon();
   const spawner = new ProcessSpawner(addon);
   const storage = await OverlayStorage.open({
@@ -27,6 +34,7 @@ export async function openImages(root: string, openRegistry?: OpenRegistry): Pro
     layers: storage,
     unpack: createUnpack(spawner),
     openRegistry: openRegistry ?? (() => Promise.reject(new Error('no registry in this test'))),
+    ...(policy !== undefined && { readPolicy: () => ImagePolicy.read(policy) }),
   });
   return {
     store,

@@ -159,7 +159,7 @@ describe('loadConfig', () => {
         address: fc.constantFrom('127.0.0.1', '127.8.9.10', '::1'),
         port: fc.integer({ min: 0, max: 65535 }),
       }),
-      images: record({ hosts_dir: path }),
+      images: record({ hosts_dir: path, policy: path }),
       metrics: record({
         address: fc.constantFrom('', '127.0.0.1:9812', '0.0.0.0:0', '[::1]:65535'),
       }),
