@@ -5,11 +5,41 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
+#include "unpack/overlay_marks.h"
+
 namespace pvecri {
+namespace {
+
+struct Parts {
+  std::string parent;
+  const char* name;
+};
+
+Parts Split(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == path.npos) return {"", path.c_str()};
+  return {path.substr(0, slash), path.c_str() + slash + 1};
+}
+
+Failure NoFolder(const std::string& path, const struct stat& status) {
+  return {Cause::kRefused, 0,
+          Quote(path) + (S_ISLNK(status.st_mode)
+                             ? " is used as a folder, but is a symbolic link to none in this layer"
+                             : " is used as a folder, but is none")};
+}
+
+// A set-gid parent would give the new folder its group and its bit.
+Result SetDefaults(const Folder& parent, const char* name) {
+  if (!parent.set_gid) return {};
+  const int fd = parent.fd.get();
+  if (::fchownat(fd, name, 0, 0, AT_SYMLINK_NOFOLLOW) != 0) return SystemFailure("fchownat");
+  if (::fchmodat(fd, name, 0755, 0) != 0) return SystemFailure("fchmodat");
+  return {};
+}
+
+}  // namespace
 
 UniqueFd FolderCache::Open(const std::string& path, int flags) const {
   open_how how = {};
@@ -27,45 +57,99 @@ Result FolderCache::Get(const std::string& path, Folder** folder) {
     *folder = &folders_.front();
     return {};
   }
-  UniqueFd fd = Open(path, O_RDONLY | O_DIRECTORY);
-  if (!fd && (errno == ENOENT || errno == ENOTDIR)) {
-    if (Result failure = Make(path)) return failure;
-    fd = Open(path, O_RDONLY | O_DIRECTORY);
-  }
-  if (!fd) return SystemFailure("cannot open folder " + Quote(path));
+  UniqueFd fd;
+  const bool stepwise = own_->has_lower() && !path.empty();
+  if (Result failure = stepwise ? EnterFolder(path, &fd) : OpenFolder(path, &fd)) return failure;
   struct stat status;
   if (::fstat(fd.get(), &status) != 0) return SystemFailure("fstat");
+  own_->Add(status.st_ino);
   if (folders_.size() == kMost) {
     WriteTime(folders_.back());
     folders_.pop_back();
   }
-  folders_.push_front(Folder{path, std::move(fd), status.st_mtim, (status.st_mode & S_ISGID) != 0});
+  folders_.push_front(
+      Folder{path, std::move(fd), status.st_ino, status.st_mtim, (status.st_mode & S_ISGID) != 0});
   *folder = &folders_.front();
   return {};
 }
 
-Result FolderCache::Make(const std::string& path) {
-  size_t slash = path.rfind('/');
-  Folder* parent = nullptr;
-  if (Result failure = Get(slash == path.npos ? "" : path.substr(0, slash), &parent)) {
-    return failure;
+Result FolderCache::OpenFolder(const std::string& path, UniqueFd* fd) {
+  *fd = Open(path, O_RDONLY | O_DIRECTORY);
+  if (!*fd && (errno == ENOENT || errno == ENOTDIR)) {
+    if (Result failure = Make(path)) return failure;
+    *fd = Open(path, O_RDONLY | O_DIRECTORY);
   }
-  const char* name = path.c_str() + (slash == path.npos ? 0 : slash + 1);
-  if (::mkdirat(parent->fd.get(), name, 0755) == 0) {
+  return *fd ? Result() : SystemFailure("cannot open folder " + Quote(path));
+}
+
+Result FolderCache::EnterFolder(const std::string& path, UniqueFd* fd) {
+  constexpr int kFolder = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+  const Parts parts = Split(path);
+  Folder* parent = nullptr;
+  if (Result failure = Get(parts.parent, &parent)) return failure;
+  const int parent_fd = parent->fd.get();
+  fd->reset(::openat(parent_fd, parts.name, kFolder));
+  if (*fd) return {};
+  if (errno == ENOENT) {
+    if (::mkdirat(parent_fd, parts.name, 0755) != 0) {
+      return SystemFailure("cannot make folder " + Quote(path));
+    }
     ++made_;
-    return {};
+    if (Result failure = SetDefaults(*parent, parts.name)) return failure;
+  } else {
+    struct stat status;
+    if (::fstatat(parent_fd, parts.name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
+      return SystemFailure("cannot open folder " + Quote(path));
+    }
+    if (own_->Has(status.st_ino)) return FollowOwn(path, status, fd);
+    if (Result failure = Replace(*parent, parts.name)) return failure;
+    ++made_;
+  }
+  fd->reset(::openat(parent_fd, parts.name, kFolder));
+  return *fd ? Result() : SystemFailure("cannot open folder " + Quote(path));
+}
+
+// What this layer has under the path is no folder itself.
+Result FolderCache::FollowOwn(const std::string& path, const struct stat& status, UniqueFd* fd) {
+  if (!S_ISLNK(status.st_mode)) return NoFolder(path, status);
+  *fd = Open(path, O_RDONLY | O_DIRECTORY);
+  struct stat target;
+  if (*fd && ::fstat(fd->get(), &target) == 0 && own_->Has(target.st_ino)) return {};
+  if (*fd || errno == ENOENT || errno == ENOTDIR) return NoFolder(path, status);
+  return SystemFailure("cannot open folder " + Quote(path));
+}
+
+Result FolderCache::Make(const std::string& path) {
+  const Parts parts = Split(path);
+  Folder* parent = nullptr;
+  if (Result failure = Get(parts.parent, &parent)) return failure;
+  if (::mkdirat(parent->fd.get(), parts.name, 0755) == 0) {
+    ++made_;
+    return SetDefaults(*parent, parts.name);
   }
   struct stat status;
-  if (errno != EEXIST || ::fstatat(parent->fd.get(), name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
+  if (errno != EEXIST ||
+      ::fstatat(parent->fd.get(), parts.name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
     return SystemFailure("cannot make folder " + Quote(path));
   }
-  if (IsWhiteout(status)) return MakeOpaqueFolder(parent->fd.get(), name);
+  if (IsWhiteout(status)) return Replace(*parent, parts.name);
   if (S_ISDIR(status.st_mode)) return {};
-  return Failure{
-      Cause::kRefused, 0,
-      Quote(path) + (S_ISLNK(status.st_mode)
-                         ? " is used as a folder, but is a symbolic link to none in this layer"
-                         : " is used as a folder, but is none")};
+  return NoFolder(path, status);
+}
+
+Result FolderCache::Replace(const Folder& parent, const char* name) {
+  const int parent_fd = parent.fd.get();
+  if (::unlinkat(parent_fd, name, 0) != 0 || ::mkdirat(parent_fd, name, 0755) != 0) {
+    return SystemFailure("cannot make a folder in the place of " + Quote(name));
+  }
+  // A cached path may have led through a link of this name.
+  ForgetAllBut(parent);
+  if (Result failure = SetDefaults(parent, name)) return failure;
+  if (own_->has_lower()) return {};
+  // What was there hid what lower layers have, which must not shine through now.
+  UniqueFd fd(::openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd) return SystemFailure("cannot open folder " + Quote(name));
+  return SetOpaque(fd.get());
 }
 
 void FolderCache::WriteTime(const Folder& folder) {
@@ -85,28 +169,6 @@ void FolderCache::ForgetAllBut(const Folder& kept) {
 void FolderCache::ForgetAll() {
   for (const Folder& folder : folders_) WriteTime(folder);
   folders_.clear();
-}
-
-Result MakeOpaqueFolder(int parent_fd, const char* name) {
-  if (::unlinkat(parent_fd, name, 0) != 0 || ::mkdirat(parent_fd, name, 0755) != 0) {
-    return SystemFailure("cannot make a folder in the place of whiteout " + Quote(name));
-  }
-  UniqueFd fd(::openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!fd) return SystemFailure("cannot open folder " + Quote(name));
-  return SetOpaque(fd.get());
-}
-
-Result SetOpaque(int folder_fd) {
-  // overlayfs, mounted with userxattr, reads its marks from user.overlay.* (overlayfs.rst).
-  if (::fsetxattr(folder_fd, "user.overlay.opaque", "y", 1, 0) != 0) {
-    return SystemFailure(
-        "cannot mark a folder opaque (the filesystem must know user.* attributes)");
-  }
-  return {};
-}
-
-bool IsWhiteout(const struct stat& status) {
-  return S_ISCHR(status.st_mode) && status.st_rdev == ::makedev(0, 0);
 }
 
 }  // namespace pvecri

@@ -11,12 +11,14 @@
 
 #include "common/unique_fd.h"
 #include "unpack/failure.h"
+#include "unpack/own_inodes.h"
 
 namespace pvecri {
 
 struct Folder {
   std::string path;
   UniqueFd fd;
+  uint64_t inode;
   // Written when the folder leaves the cache: each new entry below it sets it to now.
   timespec mtime;
   // New entries get the folder's group instead of the writer's.
@@ -25,13 +27,14 @@ struct Folder {
 
 class FolderCache {
  public:
-  explicit FolderCache(int root_fd) : root_fd_(root_fd) {}
+  FolderCache(int root_fd, OwnInodes* own) : root_fd_(root_fd), own_(own) {}
   ~FolderCache() { ForgetAll(); }
   FolderCache(const FolderCache&) = delete;
   FolderCache& operator=(const FolderCache&) = delete;
 
-  // The folder of that path, made with its parents (0755, root's) where it is missing. Valid until
-  // the next call. Symbolic links in the path are followed inside the root.
+  // The folder of that path, made with its parents (0755, root's) where the layer and those below
+  // have none, and the layer's own from now on. Valid until the next call. The layer's symbolic
+  // links are followed inside the root; what lower layers have that is no folder is replaced.
   Result Get(const std::string& path, Folder** folder);
 
   // Opens a path below the root with `flags`, following links inside the root alone.
@@ -45,20 +48,24 @@ class FolderCache {
   // Folders that Get has made.
   uint64_t made() const { return made_; }
 
+  // Takes away what is there and is no folder, and makes one.
+  Result Replace(const Folder& parent, const char* name);
+
  private:
   static constexpr size_t kMost = 64;
 
+  // Opens a folder of this layer, with lower layers elsewhere.
+  Result OpenFolder(const std::string& path, UniqueFd* fd);
+  // Opens one with lower layers in the same tree, step by step: a link of theirs is not followed.
+  Result EnterFolder(const std::string& path, UniqueFd* fd);
+  Result FollowOwn(const std::string& path, const struct stat& status, UniqueFd* fd);
   Result Make(const std::string& path);
   static void WriteTime(const Folder& folder);
 
   int root_fd_;
+  OwnInodes* own_;
   std::list<Folder> folders_;  // the latest used first
   uint64_t made_ = 0;
 };
-
-// Makes a folder in the place of a whiteout: what lower layers have there stays hidden.
-Result MakeOpaqueFolder(int parent_fd, const char* name);
-Result SetOpaque(int folder_fd);
-bool IsWhiteout(const struct stat& status);
 
 }  // namespace pvecri

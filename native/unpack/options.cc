@@ -32,6 +32,7 @@ Result ParseOptions(int argc, char** argv, Options* options) {
       {"offset", required_argument, nullptr, 'o'},
       {"length", required_argument, nullptr, 'l'},
       {"allow-xz", no_argument, nullptr, 'x'},
+      {"apply", no_argument, nullptr, 'a'},
       {"max-bytes", required_argument, nullptr, 'B'},
       {"max-entries", required_argument, nullptr, 'E'},
       {"max-ratio", required_argument, nullptr, 'R'},
@@ -56,6 +57,9 @@ Result ParseOptions(int argc, char** argv, Options* options) {
         break;
       case 'x':
         options->allow_xz = good = true;
+        break;
+      case 'a':
+        options->apply = good = true;
         break;
       case 'B':
         good = ParseNumber(optarg, &options->limits.max_bytes);

@@ -25,6 +25,8 @@ struct Options {
   uint64_t offset = 0;
   uint64_t length = UINT64_MAX;
   bool allow_xz = false;
+  // Whether the target holds a copy of what the layers below have made, which the layer changes.
+  bool apply = false;
   Limits limits;
 };
 

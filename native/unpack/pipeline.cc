@@ -106,7 +106,7 @@ Result WriteEntries(BlockRing* ring, TreeWriter* writer) {
 Result Unpack(int blob_fd, UniqueFd root, const Options& options, const Report& report) {
   BlockRing ring;
   BlobReader blob(blob_fd, options);
-  TreeWriter writer(std::move(root), options.limits);
+  TreeWriter writer(std::move(root), options);
   Sha256 hash;
 
   Result decoding;

@@ -5,13 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <string_view>
 
+#include "unpack/overlay_marks.h"
 #include "unpack/remove_tree.h"
+#include "unpack/xattrs.h"
 
 namespace pvecri {
 namespace {
@@ -20,17 +20,13 @@ constexpr uint64_t kBlock = 4096;
 
 Failure Refused(std::string message) { return {Cause::kRefused, 0, std::move(message)}; }
 
-// user.* is the image's own, but for overlayfs's marks; a file capability is what makes ping work.
-// trusted.*, ACLs and other security.* would be meant for the host that built the image.
-bool IsKept(std::string_view name, bool is_folder) {
-  if (name == "security.capability") return !is_folder;
-  return name.starts_with("user.") && !name.starts_with("user.overlay.");
-}
-
 }  // namespace
 
-TreeWriter::TreeWriter(UniqueFd root, const Limits& limits)
-    : root_(std::move(root)), limits_(limits), folders_(root_.get()) {}
+TreeWriter::TreeWriter(UniqueFd root, const Options& options)
+    : root_(std::move(root)),
+      limits_(options.limits),
+      own_(options.apply),
+      folders_(root_.get(), &own_) {}
 
 Result TreeWriter::Add(archive* reader, archive_entry* entry) {
   const char* name = ::archive_entry_pathname(entry);
@@ -100,9 +96,8 @@ Result TreeWriter::Write(archive* reader, archive_entry* entry) {
   if (kind == NameKind::kPlain && is_link) {
     return AddHardlink(::archive_entry_hardlink(entry), *parent);
   }
-  ++counts_.inodes;
-  counts_.bytes += kBlock;
   if (kind == NameKind::kWhiteout) return AddWhiteout(*parent);
+  CountInode();
   switch (type) {
     case AE_IFREG:
       return AddFile(reader, entry, *parent);
@@ -116,12 +111,13 @@ Result TreeWriter::Write(archive* reader, archive_entry* entry) {
 }
 
 Result TreeWriter::AddFolder(archive_entry* entry) {
-  if (path_.IsRoot()) {
+  if (path_.IsRoot() && !own_.has_lower()) {
     root_marks_.has_owner = true;
     root_marks_.mode = attributes_.mode;
     root_marks_.uid = attributes_.uid;
     root_marks_.gid = attributes_.gid;
-  } else {
+  }
+  if (!path_.IsRoot()) {
     Folder* parent = nullptr;
     if (Result failure = folders_.Get(path_.parent, &parent)) return failure;
     const char* name = path_.base.c_str();
@@ -131,15 +127,11 @@ Result TreeWriter::AddFolder(archive_entry* entry) {
       if (errno != EEXIST || ::fstatat(parent_fd, name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
         return SystemFailure("mkdirat");
       }
-      if (IsWhiteout(status)) {
-        if (Result failure = MakeOpaqueFolder(parent_fd, name)) return failure;
-      } else if (!S_ISDIR(status.st_mode)) {
-        if (Result failure = Clear(*parent, name)) return failure;
-        if (::mkdirat(parent_fd, name, 0755) != 0) return SystemFailure("mkdirat");
+      if (!S_ISDIR(status.st_mode)) {
+        if (Result failure = folders_.Replace(*parent, name)) return failure;
       }
     }
-    ++counts_.inodes;
-    counts_.bytes += kBlock;
+    CountInode();
   }
   Folder* folder = nullptr;
   if (Result failure = folders_.Get(path_.Full(), &folder)) return failure;
@@ -148,7 +140,10 @@ Result TreeWriter::AddFolder(archive_entry* entry) {
   if (::fchmod(fd, attributes_.mode) != 0) return SystemFailure("fchmod");
   folder->mtime = attributes_.mtime;
   folder->set_gid = (attributes_.mode & S_ISGID) != 0;
-  return SetXattrs(entry, fd, true);
+  if (own_.has_lower() && described_.Add(folder->inode)) {
+    if (Result failure = RemoveUserXattrs(fd)) return failure;
+  }
+  return SetXattrs(entry, fd, true, &counts_.skipped_xattrs);
 }
 
 Result TreeWriter::AddFile(archive* reader, archive_entry* entry, const Folder& parent) {
@@ -161,6 +156,7 @@ Result TreeWriter::AddFile(archive* reader, archive_entry* entry, const Folder& 
     fd.reset(::openat(parent.fd.get(), name, kNew, plain));
   }
   if (!fd) return SystemFailure("cannot make the file");
+  if (Result failure = Claim(parent)) return failure;
   if (Result failure = CopyData(reader, entry, fd.get())) return failure;
   // The owner first: a change of it takes set-id bits and file capabilities away (chown(2)), as
   // does writing.
@@ -170,7 +166,7 @@ Result TreeWriter::AddFile(archive* reader, archive_entry* entry, const Folder& 
   if (attributes_.mode != plain && ::fchmod(fd.get(), attributes_.mode) != 0) {
     return SystemFailure("fchmod");
   }
-  if (Result failure = SetXattrs(entry, fd.get(), false)) return failure;
+  if (Result failure = SetXattrs(entry, fd.get(), false, &counts_.skipped_xattrs)) return failure;
   const timespec times[] = {attributes_.mtime, attributes_.mtime};
   (void)::futimens(fd.get(), times);
   return {};
@@ -209,7 +205,8 @@ Result TreeWriter::AddHardlink(const char* target, const Folder& parent) {
   UniqueFd folder = folders_.Open(path.parent, O_PATH | O_DIRECTORY);
   struct stat linked, present;
   if (path.IsRoot() || !folder ||
-      ::fstatat(folder.get(), path.base.c_str(), &linked, AT_SYMLINK_NOFOLLOW) != 0) {
+      ::fstatat(folder.get(), path.base.c_str(), &linked, AT_SYMLINK_NOFOLLOW) != 0 ||
+      !own_.Has(linked.st_ino) || IsWhiteout(linked)) {
     return Refused("is a hard link to " + Quote(target) + ", which this layer does not have");
   }
   if (S_ISDIR(linked.st_mode)) return Refused("is a hard link to folder " + Quote(target));
@@ -237,6 +234,7 @@ Result TreeWriter::AddSymlink(archive_entry* entry, const Folder& parent) {
     if (Result failure = Clear(parent, name)) return failure;
     if (::symlinkat(target, parent.fd.get(), name) != 0) return SystemFailure("symlinkat");
   }
+  if (Result failure = Claim(parent)) return failure;
   return SetLinkAttributes(parent, false);
 }
 
@@ -249,6 +247,7 @@ Result TreeWriter::AddFifo(const Folder& parent) {
       return SystemFailure("mkfifoat");
     }
   }
+  if (Result failure = Claim(parent)) return failure;
   return SetLinkAttributes(parent, true);
 }
 
@@ -275,42 +274,47 @@ Result TreeWriter::SetLinkAttributes(const Folder& parent, bool with_mode) {
 Result TreeWriter::AddWhiteout(const Folder& parent) {
   const std::string name(WhiteoutTarget(path_.base));
   const int parent_fd = parent.fd.get();
-  if (::mknodat(parent_fd, name.c_str(), S_IFCHR, 0) == 0) return {};
   struct stat status;
-  if (errno != EEXIST || ::fstatat(parent_fd, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
-    return SystemFailure("mknodat");
+  if (::fstatat(parent_fd, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (errno != ENOENT) return SystemFailure("fstatat");
+    if (own_.has_lower()) return {};
+    CountInode();
+    return MakeWhiteout(parent_fd, name.c_str());
   }
+  if (!own_.Has(status.st_ino)) return Clear(parent, name.c_str());
   if (!S_ISDIR(status.st_mode)) return {};
   Folder* folder = nullptr;
   const std::string path = path_.parent.empty() ? name : path_.parent + "/" + name;
   if (Result failure = folders_.Get(path, &folder)) return failure;
-  return SetOpaque(folder->fd.get());
+  return own_.has_lower() ? RemoveLowerIn(*folder) : SetOpaque(folder->fd.get());
 }
 
 Result TreeWriter::AddOpaque(Folder* folder) {
+  if (own_.has_lower()) return RemoveLowerIn(*folder);
   if (!folder->path.empty()) return SetOpaque(folder->fd.get());
   // overlayfs does not look for the mark on a layer's root: the storage leaves lower layers out.
   root_marks_.opaque = true;
   return {};
 }
 
-Result TreeWriter::SetXattrs(archive_entry* entry, int fd, bool is_folder) {
-  ::archive_entry_xattr_reset(entry);
-  const char* name = nullptr;
-  const void* value = nullptr;
-  size_t size = 0;
-  while (::archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
-    if (name == nullptr || !IsKept(name, is_folder)) {
-      ++counts_.skipped_xattrs;
-      continue;
-    }
-    if (::fsetxattr(fd, name, value, size, 0) == 0) continue;
-    // A filesystem without user.* attributes loses them; losing a capability would break a program.
-    if (errno != ENOTSUP || std::string_view(name) == "security.capability") {
-      return SystemFailure("cannot set attribute " + Quote(name));
-    }
-    ++counts_.skipped_xattrs;
+Result TreeWriter::RemoveLowerIn(const Folder& folder) {
+  if (Result failure = RemoveLower(folder.fd.get(), own_)) return failure;
+  folders_.ForgetAllBut(folder);
+  return {};
+}
+
+void TreeWriter::CountInode() {
+  ++counts_.inodes;
+  counts_.bytes += kBlock;
+}
+
+Result TreeWriter::Claim(const Folder& parent) {
+  if (!own_.has_lower()) return {};
+  struct stat status;
+  if (::fstatat(parent.fd.get(), path_.base.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    return SystemFailure("fstatat");
   }
+  own_.Add(status.st_ino);
   return {};
 }
 

@@ -1,4 +1,5 @@
-// Writes the entries of one layer into its folder, the way overlayfs wants to find them.
+// Writes the entries of one layer into a folder of its own, the way overlayfs wants to find them,
+// or on top of a copy of what lower layers have made.
 #pragma once
 
 #include <archive.h>
@@ -14,6 +15,7 @@
 #include "unpack/failure.h"
 #include "unpack/folder_cache.h"
 #include "unpack/options.h"
+#include "unpack/own_inodes.h"
 
 namespace pvecri {
 
@@ -27,7 +29,8 @@ struct Counts {
   uint64_t skipped_xattrs = 0;
 };
 
-// What the layer says about its root folder; overlayfs takes neither from a lower layer's root.
+// What the layer says about its root folder; overlayfs takes neither from a lower layer's root. On
+// top of lower layers both have been done.
 struct RootMarks {
   bool opaque = false;
   bool has_owner = false;
@@ -36,7 +39,7 @@ struct RootMarks {
 
 class TreeWriter {
  public:
-  TreeWriter(UniqueFd root, const Limits& limits);
+  TreeWriter(UniqueFd root, const Options& options);
 
   // Writes one entry with its data. Failures name the entry.
   Result Add(archive* reader, archive_entry* entry);
@@ -66,17 +69,23 @@ class TreeWriter {
   Result AddOpaque(Folder* folder);
 
   Result CopyData(archive* reader, archive_entry* entry, int fd);
-  Result SetXattrs(archive_entry* entry, int fd, bool is_folder);
   Result SetLinkAttributes(const Folder& parent, bool with_mode);
   bool NeedsOwner(const Folder& parent) const {
     return attributes_.uid != 0 || attributes_.gid != 0 || parent.set_gid;
   }
+  void CountInode();
+  // Says that what has just been made under the name is the layer's own.
+  Result Claim(const Folder& parent);
+  Result RemoveLowerIn(const Folder& folder);
   // Takes away what an earlier entry has left under this name.
   Result Clear(const Folder& parent, const char* name);
 
   UniqueFd root_;
   const Limits& limits_;
+  OwnInodes own_;
   FolderCache folders_;
+  // Lower layers' folders that this layer has an entry for.
+  InodeSet described_;
   EntryPath path_;
   Attributes attributes_ = {};
   uint64_t content_bytes_ = 0;

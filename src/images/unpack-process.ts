@@ -60,8 +60,6 @@ export function createUnpack(
 ): Unpack {
   return async (job) => {
     job.signal.throwIfAborted();
-    if (job.mode !== 'overlay')
-      throw new RuntimeError('unimplemented', `cannot unpack ${nameOf(job)} by ${job.mode}`);
     const report = spawner.addon.pipe();
     let child;
     try {
@@ -114,7 +112,10 @@ function argumentsOf(job: UnpackJob, limits: UnpackLimits): string[] {
     'ratio-floor': limits.ratioFloor,
   };
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
-  const flags = job.allowXz === true ? ['--allow-xz'] : [];
+  const flags = [
+    ...(job.mode === 'apply' ? ['--apply'] : []),
+    ...(job.allowXz === true ? ['--allow-xz'] : []),
+  ];
   return [
     'pvecri-unpack',
     ...flags,

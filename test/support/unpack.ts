@@ -2,7 +2,7 @@
 import { closeSync, mkdirSync, openSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createUnpack, type UnpackLimits } from '../../src/images/unpack-process.js';
-import type { UnpackReport } from '../../src/core/ports.js';
+import type { UnpackMode, UnpackReport } from '../../src/core/ports.js';
 import { loadAddon } from '../../src/native/binding.js';
 import { ProcessSpawner } from '../../src/native/process.js';
 import { digestOf } from './oci-image.js';
@@ -16,14 +16,17 @@ export interface UnpackTry {
   digest?: string;
   length?: number;
   allowXz?: boolean;
+  mode?: UnpackMode;
+  /** Below `temp`, with its parents. */
+  target?: string;
   limits?: UnpackLimits;
   signal?: AbortSignal;
 }
 
-/** Unpacks into `<temp>/outer/fs`; what an escape could reach lies in `<temp>/outer` and above. */
+/** Unpacks into `<temp>/outer/fs` unless told otherwise; what an escape could reach lies in `<temp>/outer` and above. */
 export async function unpackLayer(temp: string, options: UnpackTry): Promise<UnpackReport> {
   const tar = Buffer.isBuffer(options.layer) ? options.layer : makeTar(options.layer);
-  const target = join(temp, 'outer/fs');
+  const target = join(temp, options.target ?? 'outer/fs');
   mkdirSync(target, { recursive: true });
   const blob = join(temp, 'blob');
   writeFileSync(blob, options.blob ?? tar);
@@ -42,8 +45,8 @@ export async function unpackLayer(temp: string, options: UnpackTry): Promise<Unp
       length: options.length ?? statSync(blob).size,
       digest: options.digest ?? '',
       targetFd,
+      mode: options.mode ?? 'overlay',
       allowXz: options.allowXz ?? false,
-      mode: 'overlay',
       signal: options.signal ?? new AbortController().signal,
       onBytes: () => undefined,
     });
