@@ -57,7 +57,6 @@ export function hasCode(error: unknown, ...codes: string[]): boolean {
 
 const ERRNO_KINDS: Readonly<Record<string, ErrorKind>> = {
   ENOSPC: 'resource-exhausted',
-  EDQUOT: 'resource-exhausted',
   EMFILE: 'resource-exhausted',
   ENFILE: 'resource-exhausted',
   ENOMEM: 'resource-exhausted',
@@ -65,6 +64,13 @@ const ERRNO_KINDS: Readonly<Record<string, ErrorKind>> = {
   EBUSY: 'failed-precondition',
   ETIMEDOUT: 'deadline-exceeded',
 };
+
+/** Disk quota exceeded; libuv, and so Node, has no name for it. */
+export const EDQUOT = 122;
+
+function kindOf(error: SystemError): ErrorKind | undefined {
+  return Math.abs(error.errno) === EDQUOT ? 'resource-exhausted' : ERRNO_KINDS[error.code];
+}
 
 /**
  * Wraps a lower failure with the object it happened to: `wrap(e, 'cannot pin namespaces of sandbox x')`.
@@ -77,6 +83,6 @@ export function wrap(
 ): RuntimeError {
   const text = `${message}: ${cause instanceof Error ? cause.message : String(cause)}`;
   if (cause instanceof RuntimeError) return new RuntimeError(cause.kind, text, cause);
-  const kind = isSystemError(cause) ? (ERRNO_KINDS[cause.code] ?? fallback) : fallback;
+  const kind = isSystemError(cause) ? (kindOf(cause) ?? fallback) : fallback;
   return new RuntimeError(kind, text, cause);
 }

@@ -188,7 +188,10 @@ export interface LayerDraft {
    * files, to be changed as the layer says.
    */
   readonly mode: UnpackMode;
-  /** Makes the layer visible, durable and whole. What was unpacked is on disk already (syncfs). */
+  /**
+   * Makes the layer visible, durable and whole. What was unpacked is on disk already (syncfs). Where
+   * another draft of the layer has come first, that one stays and this one is dropped.
+   */
   commit(unpacked: UnpackReport): Promise<StoredLayer>;
   /** Takes everything back. Idempotent, OK after a failed commit. */
   discard(): Promise<void>;
@@ -211,9 +214,12 @@ export interface UnpackReport {
 /** storage/: a writable root filesystem over image layers. */
 export interface RootfsStorage {
   /** Makes the container's writable layer. Undoes itself on failure. */
-  prepare(id: ContainerId, image: ImageRecord): Promise<void>;
-  /** A detached mount of the merged root: openat2 works on it, and the shim attaches it. */
-  mount(id: ContainerId, image: ImageRecord): Promise<OwnedFd>;
+  prepare(id: ContainerId, image: ImageRecord, options?: RootfsOptions): Promise<void>;
+  /**
+   * A detached mount of the merged root: openat2 works on it, and the shim attaches it. The options
+   * are those of `prepare`.
+   */
+  mount(id: ContainerId, image: ImageRecord, options?: RootfsOptions): Promise<OwnedFd>;
   /** Bytes and inodes of the writable layer; may be some seconds old. */
   usage(id: ContainerId): Promise<{ usedBytes: number; inodesUsed: number; timestamp: bigint }>;
   /** Idempotent. */
@@ -221,6 +227,14 @@ export interface RootfsStorage {
   list(): Promise<ContainerId[]>;
   /** Mount point of the filesystem that holds the layers, for FilesystemIdentifier. */
   mountpoint(): string;
+}
+
+export interface RootfsOptions {
+  /**
+   * Descriptor of a user namespace: what id 0 owns in the image belongs to the namespace's root. It
+   * stays the caller's, who keeps it open until the call has settled.
+   */
+  userNamespace?: number;
 }
 
 /** storage/: a pod's /dev/shm, which all its containers share. */

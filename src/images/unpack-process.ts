@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { getSystemErrorName } from 'node:util';
 import type { ErrorKind } from '../core/errors.js';
-import { RuntimeError, wrap } from '../core/errors.js';
+import { EDQUOT, RuntimeError, wrap } from '../core/errors.js';
 import type { UnpackMode, UnpackReport } from '../core/ports.js';
 import { libexecDir } from '../native/binding.js';
 import type { ExitStatus } from '../native/binding.js';
@@ -165,7 +165,7 @@ function kindOf(cause: string, errno: number): ErrorKind {
       return 'resource-exhausted';
     default: {
       const name = errno > 0 ? getSystemErrorName(-errno) : '';
-      if (['ENOSPC', 'EDQUOT', 'ENOMEM'].includes(name)) return 'resource-exhausted';
+      if (errno === EDQUOT || ['ENOSPC', 'ENOMEM'].includes(name)) return 'resource-exhausted';
       // Names no honest layer has.
       if (['ELOOP', 'ENAMETOOLONG', 'EMLINK'].includes(name)) return 'invalid-argument';
       return name === 'EROFS' ? 'failed-precondition' : 'internal';

@@ -137,9 +137,20 @@ export class OverlayLayers implements LayerStorage {
   }
 
   async #commit(folder: string, diffId: string, unpacked: UnpackReport): Promise<StoredLayer> {
+    const first = this.#records.get(diffId);
+    if (first) {
+      await removeTree(folder);
+      return toStored(first);
+    }
     const record: LayerRecord = { version: 1, ...unpacked, diffId };
     await writeFileAtomic(join(folder, RECORD), JSON.stringify(record));
-    await rename(folder, this.#folder(diffId));
+    try {
+      await rename(folder, this.#folder(diffId));
+    } catch (error) {
+      // Another draft was a moment ahead: what lies there is whole.
+      if (!hasCode(error, 'ENOTEMPTY', 'EEXIST')) throw error;
+      await removeTree(folder);
+    }
     await syncFolder(this.#root);
     this.#records.set(diffId, record);
     return toStored(record);

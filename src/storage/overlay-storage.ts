@@ -9,13 +9,16 @@ import type {
   LayerKey,
   LoadedLayers,
   OwnedFd,
+  RootfsOptions,
   RootfsStorage,
   StorageDriver,
 } from '../core/ports.js';
 import type { NativeAddon } from '../native/binding.js';
-import { mountpointOf } from '../util/mountinfo.js';
+import { filesystemOf } from '../util/mountinfo.js';
 import { removeTree } from '../util/remove-tree.js';
 import { OverlayLayers } from './overlay-layers.js';
+import { probeOverlay } from './overlay-probe.js';
+import { ProjectQuotas, type QuotaAddon } from './project-quotas.js';
 import { UsageCache } from './usage-cache.js';
 
 export interface OverlayStorageOptions {
@@ -23,33 +26,56 @@ export interface OverlayStorageOptions {
   root: string;
   /** Folder of the image layers; made when it is not there. On the same file system. */
   layersRoot: string;
-  addon: Pick<NativeAddon, 'mountOverlay' | 'TreeCounter'>;
+  addon: OverlayAddon;
+  /** What each container may write; 0 for no limit, else the file system must have project quotas. */
+  sizeLimitBytes?: number;
 }
 
-/** A container has `<root>/<id>/fs`, its writable layer, and `<root>/<id>/work`, which is overlayfs's. */
+type OverlayAddon = Pick<NativeAddon, 'mountOverlay' | 'mappedOwner' | 'TreeCounter'> & QuotaAddon;
+
+/**
+ * A container has `<root>/<id>/fs`, its writable layer, and `<root>/<id>/work`, which is overlayfs's.
+ * Where the file system has project quotas, `<root>/<id>` and all below is one project.
+ */
 export class OverlayStorage implements StorageDriver {
   readonly keyedBy = 'diff';
   readonly #root: string;
   readonly #layers: OverlayLayers;
-  readonly #addon: Pick<NativeAddon, 'mountOverlay' | 'TreeCounter'>;
+  readonly #addon: OverlayAddon;
   readonly #mountpoint: string;
+  readonly #quotas: ProjectQuotas | undefined;
+  /** Projects of the folders that were asked for; undefined for one that has none. */
+  readonly #projects = new Map<ContainerId, Promise<number | undefined>>();
   readonly #usage: UsageCache;
 
-  private constructor(options: OverlayStorageOptions, layers: OverlayLayers, mountpoint: string) {
+  private constructor(
+    options: OverlayStorageOptions,
+    layers: OverlayLayers,
+    mountpoint: string,
+    quotas: ProjectQuotas | undefined,
+  ) {
     this.#root = options.root;
     this.#layers = layers;
     this.#addon = options.addon;
     this.#usage = new UsageCache(options.addon);
     this.#mountpoint = mountpoint;
+    this.#quotas = quotas;
   }
 
-  /** Finishes removals that an earlier agent has begun. */
+  /**
+   * Finishes removals that an earlier agent has begun. An error where overlayfs cannot work, or a limit
+   * cannot be kept.
+   */
   static async open(options: OverlayStorageOptions): Promise<OverlayStorage> {
-    const trash = join(options.root, TRASH);
+    const { root, addon, sizeLimitBytes: limitBytes = 0 } = options;
+    const trash = join(root, TRASH);
     await mkdir(trash, { recursive: true, mode: 0o700 });
     for (const name of await readdir(trash)) await removeTree(join(trash, name));
+    const filesystem = filesystemOf(await realpath(root));
+    await probeOverlay({ addon, folder: trash, filesystem });
+    const quotas = await ProjectQuotas.open({ addon, root, filesystem, limitBytes });
     const layers = await OverlayLayers.open(options.layersRoot);
-    return new OverlayStorage(options, layers, mountpointOf(await realpath(options.root)));
+    return new OverlayStorage(options, layers, filesystem.mountpoint, quotas);
   }
 
   loadLayers(): Promise<LoadedLayers> {
@@ -64,8 +90,10 @@ export class OverlayStorage implements StorageDriver {
     return this.#layers.removeLayer(key);
   }
 
-  async prepare(id: ContainerId, image: ImageRecord): Promise<void> {
+  async prepare(id: ContainerId, image: ImageRecord, options: RootfsOptions = {}): Promise<void> {
     const folder = this.#folder(id);
+    // Missing layers are told now, not at the mount.
+    this.#layers.lowerFolders(image.layers);
     const owner = this.#layers.rootOwner(image.layers);
     try {
       await mkdir(folder, { mode: 0o700 });
@@ -74,18 +102,29 @@ export class OverlayStorage implements StorageDriver {
       throw wrap(error, `cannot make the root filesystem of container ${id}`, kind);
     }
     try {
+      // Before anything is in it: what is made in a project's folder belongs to the project.
+      const project = await this.#quotas?.assign(folder);
+      this.#projects.set(id, Promise.resolve(project));
       const files = join(folder, 'fs');
       for (const path of [files, join(folder, 'work'), join(folder, 'empty')]) await mkdir(path);
       // The merged root has owner and mode of the topmost folder, which is this one (overlayfs.rst).
       await chown(files, owner.uid, owner.gid);
+      if (options.userNamespace !== undefined) {
+        const mapped = await this.#addon.mappedOwner(files, options.userNamespace);
+        await chown(files, mapped.uid, mapped.gid);
+      }
       await chmod(files, owner.mode);
     } catch (error) {
-      await removeTree(folder);
+      await this.remove(id);
       throw wrap(error, `cannot make the root filesystem of container ${id}`);
     }
   }
 
-  async mount(id: ContainerId, image: ImageRecord): Promise<OwnedFd> {
+  async mount(
+    id: ContainerId,
+    image: ImageRecord,
+    { userNamespace }: RootfsOptions = {},
+  ): Promise<OwnedFd> {
     const folder = this.#folder(id);
     const lower = this.#layers.lowerFolders(image.layers);
     try {
@@ -94,13 +133,19 @@ export class OverlayStorage implements StorageDriver {
         lower: lower.length > 0 ? lower : [join(folder, 'empty')],
         upper: join(folder, 'fs'),
         work: join(folder, 'work'),
+        ...(userNamespace !== undefined && { userNamespace }),
       });
     } catch (error) {
       throw wrap(error, `cannot mount the root filesystem of container ${id}`);
     }
   }
 
-  usage(id: ContainerId): ReturnType<RootfsStorage['usage']> {
+  async usage(id: ContainerId): ReturnType<RootfsStorage['usage']> {
+    const project = this.#quotas && (await this.#project(id, this.#quotas));
+    if (this.#quotas && project !== undefined) {
+      const { usedBytes, inodesUsed } = await this.#quotas.usage(project);
+      return { usedBytes, inodesUsed, timestamp: BigInt(Date.now()) * 1_000_000n };
+    }
     return this.#usage.get(id, join(this.#folder(id), 'fs'));
   }
 
@@ -108,14 +153,14 @@ export class OverlayStorage implements StorageDriver {
     this.#usage.forget(id);
     const grave = join(this.#root, TRASH, id);
     try {
-      // Gone at once, whatever happens to the removal of what may be a million files.
-      await rename(this.#folder(id), grave);
+      const project = this.#quotas && (await this.#project(id, this.#quotas));
+      this.#projects.delete(id);
+      await this.#bury(id, grave);
+      await removeTree(grave);
+      if (project !== undefined) await this.#quotas?.release(project);
     } catch (error) {
-      if (!hasCode(error, 'ENOENT')) {
-        throw wrap(error, `cannot remove the root filesystem of container ${id}`);
-      }
+      throw wrap(error, `cannot remove the root filesystem of container ${id}`);
     }
-    await removeTree(grave);
   }
 
   async list(): Promise<ContainerId[]> {
@@ -125,6 +170,33 @@ export class OverlayStorage implements StorageDriver {
 
   mountpoint(): string {
     return this.#mountpoint;
+  }
+
+  /** Gone at once, whatever happens to the removal of what may be a million files. */
+  async #bury(id: ContainerId, grave: string): Promise<void> {
+    const folder = this.#folder(id);
+    try {
+      await rename(folder, grave);
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return;
+      if (!hasCode(error, 'EXDEV')) throw error;
+      // The administrator has made a project of what is above: nothing is moved into it from another.
+      await this.#addon.setProject(folder, await this.#addon.projectOf(join(this.#root, TRASH)));
+      await rename(folder, grave);
+    }
+  }
+
+  #project(id: ContainerId, quotas: ProjectQuotas): Promise<number | undefined> {
+    const known = this.#projects.get(id);
+    if (known) return known;
+    const asked = quotas.projectOf(this.#folder(id)).catch((error: unknown) => {
+      this.#projects.delete(id);
+      // A folder that is gone has none.
+      if (hasCode(error, 'ENOENT')) return undefined;
+      throw error;
+    });
+    this.#projects.set(id, asked);
+    return asked;
   }
 
   #folder(id: ContainerId): string {
