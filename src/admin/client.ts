@@ -14,12 +14,13 @@ import { AdminService, AttachStart, ExecStart, type Output } from './gen/admin.j
 import type { Input } from './stream-call.js';
 
 export { LayerState } from './gen/admin.js';
-export type { Output, Pull, PullLayer } from './gen/admin.js';
+export type { Output, Pull, PullLayer, VerifyImageResponse } from './gen/admin.js';
 
 const IMAGE_CALLS = {
   pullImage: AdminService.pullImage,
   listPulls: AdminService.listPulls,
   watchPulls: AdminService.watchPulls,
+  verifyImage: AdminService.verifyImage,
 };
 
 export interface AdminClient {

@@ -18,9 +18,12 @@ import {
   type ListPullsResponse,
   type PullImageEvent,
   type PullImageRequest,
+  type VerifyImageRequest,
+  type VerifyImageResponse,
   type WindowSize,
 } from './gen/admin.js';
 import { listPulls, pullImage, watchPulls } from './pull-calls.js';
+import { verifyImage } from './image-verify.js';
 import { streamHandler, terminalSize, type OpenStream } from './stream-call.js';
 
 /** A command line may be long: the kernel takes 2 MiB (execve(2)). */
@@ -50,6 +53,11 @@ export function createAdminServer(context: RuntimeContext, gate: Gate): FrontEnd
       wiring,
       'WatchPulls',
       (_request, caller) => watchPulls(context, caller),
+    ),
+    verifyImage: unary<VerifyImageRequest, VerifyImageResponse>(
+      gate,
+      'VerifyImage',
+      (request, call) => verifyImage(context, request, call.signal),
     ),
   });
   const front = frontEnd(server);

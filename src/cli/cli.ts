@@ -13,6 +13,7 @@ import { addPs } from './commands/ps.js';
 import { addPull } from './commands/pull.js';
 import { addRun } from './commands/run.js';
 import { addStats } from './commands/stats.js';
+import { addVerify } from './commands/verify.js';
 import { addRm, addStop } from './commands/stop.js';
 import { CommandFailure, EXIT_OK, asFailure, exitCodeOf, usage } from './failure.js';
 import { examples } from './option-values.js';
@@ -127,6 +128,7 @@ function program(session: Session, host: Host): Command {
   addRm(root, session);
   addImages(root, session);
   addPull(root, session);
+  addVerify(root, session);
   addDoctor(root, session);
   addCompletion(root, session);
   return root;

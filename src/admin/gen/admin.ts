@@ -165,6 +165,51 @@ export interface ListPullsResponse {
   pulls: Pull[];
 }
 
+export interface VerifyImageRequest {
+  /** As for PullImage, or the id of an image that is here: then what it was pulled as is checked. */
+  reference: string;
+  auth:
+    | RegistryAuth
+    | undefined;
+  /** What counts in place of the agent's own policy. */
+  instead:
+    | //
+    /** A policy file's content. */
+    { $case: "policy"; value: VerifyBy }
+    | //
+    /** One public key in PEM; the name it was signed under does not matter. */
+    { $case: "key"; value: VerifyBy }
+    | undefined;
+}
+
+export interface VerifyBy {
+  /** For messages. */
+  name: string;
+  content: Buffer;
+}
+
+export interface VerifyImageResponse {
+  /** What the reference leads to now. */
+  repoDigest: string;
+  /** Of the image on this node with that content, "" when it is not here. */
+  imageId: string;
+  /** The place in the policy that counted. */
+  where: string;
+  /** One for each requirement; none where anything is accepted. */
+  verifications: ImageVerification[];
+}
+
+export interface ImageVerification {
+  /** File of the public key, or its place in the policy. */
+  key: string;
+  /** SHA256:… of the public key. */
+  fingerprint: string;
+  /** What was signed: an index or a manifest. */
+  digest: string;
+  /** The name it was signed under. */
+  identity: string;
+}
+
 function createBaseWindowSize(): WindowSize {
   return { rows: 0, columns: 0 };
 }
@@ -1457,6 +1502,362 @@ export const ListPullsResponse: MessageFns<ListPullsResponse> = {
   },
 };
 
+function createBaseVerifyImageRequest(): VerifyImageRequest {
+  return { reference: "", auth: undefined, instead: undefined };
+}
+
+export const VerifyImageRequest: MessageFns<VerifyImageRequest> = {
+  encode(message: VerifyImageRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.reference !== "") {
+      writer.uint32(10).string(message.reference);
+    }
+    if (message.auth !== undefined) {
+      RegistryAuth.encode(message.auth, writer.uint32(18).fork()).join();
+    }
+    switch (message.instead?.$case) {
+      case "policy":
+        VerifyBy.encode(message.instead.value, writer.uint32(26).fork()).join();
+        break;
+      case "key":
+        VerifyBy.encode(message.instead.value, writer.uint32(34).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VerifyImageRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVerifyImageRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.reference = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.auth = RegistryAuth.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.instead = { $case: "policy", value: VerifyBy.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.instead = { $case: "key", value: VerifyBy.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<VerifyImageRequest>): VerifyImageRequest {
+    return VerifyImageRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<VerifyImageRequest>): VerifyImageRequest {
+    const message = createBaseVerifyImageRequest();
+    message.reference = object.reference ?? "";
+    message.auth = (object.auth !== undefined && object.auth !== null)
+      ? RegistryAuth.fromPartial(object.auth)
+      : undefined;
+    switch (object.instead?.$case) {
+      case "policy": {
+        if (object.instead?.value !== undefined && object.instead?.value !== null) {
+          message.instead = { $case: "policy", value: VerifyBy.fromPartial(object.instead.value) };
+        }
+        break;
+      }
+      case "key": {
+        if (object.instead?.value !== undefined && object.instead?.value !== null) {
+          message.instead = { $case: "key", value: VerifyBy.fromPartial(object.instead.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseVerifyBy(): VerifyBy {
+  return { name: "", content: Buffer.alloc(0) };
+}
+
+export const VerifyBy: MessageFns<VerifyBy> = {
+  encode(message: VerifyBy, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.content.length !== 0) {
+      writer.uint32(18).bytes(message.content);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VerifyBy {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVerifyBy();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.content = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<VerifyBy>): VerifyBy {
+    return VerifyBy.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<VerifyBy>): VerifyBy {
+    const message = createBaseVerifyBy();
+    message.name = object.name ?? "";
+    message.content = object.content ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseVerifyImageResponse(): VerifyImageResponse {
+  return { repoDigest: "", imageId: "", where: "", verifications: [] };
+}
+
+export const VerifyImageResponse: MessageFns<VerifyImageResponse> = {
+  encode(message: VerifyImageResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.repoDigest !== "") {
+      writer.uint32(10).string(message.repoDigest);
+    }
+    if (message.imageId !== "") {
+      writer.uint32(18).string(message.imageId);
+    }
+    if (message.where !== "") {
+      writer.uint32(26).string(message.where);
+    }
+    for (const v of message.verifications) {
+      ImageVerification.encode(v!, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VerifyImageResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVerifyImageResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.repoDigest = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.imageId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.where = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.verifications.push(ImageVerification.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<VerifyImageResponse>): VerifyImageResponse {
+    return VerifyImageResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<VerifyImageResponse>): VerifyImageResponse {
+    const message = createBaseVerifyImageResponse();
+    message.repoDigest = object.repoDigest ?? "";
+    message.imageId = object.imageId ?? "";
+    message.where = object.where ?? "";
+    message.verifications = object.verifications?.map((e) => ImageVerification.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseImageVerification(): ImageVerification {
+  return { key: "", fingerprint: "", digest: "", identity: "" };
+}
+
+export const ImageVerification: MessageFns<ImageVerification> = {
+  encode(message: ImageVerification, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.fingerprint !== "") {
+      writer.uint32(18).string(message.fingerprint);
+    }
+    if (message.digest !== "") {
+      writer.uint32(26).string(message.digest);
+    }
+    if (message.identity !== "") {
+      writer.uint32(34).string(message.identity);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImageVerification {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImageVerification();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.fingerprint = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.digest = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.identity = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ImageVerification>): ImageVerification {
+    return ImageVerification.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ImageVerification>): ImageVerification {
+    const message = createBaseImageVerification();
+    message.key = object.key ?? "";
+    message.fingerprint = object.fingerprint ?? "";
+    message.digest = object.digest ?? "";
+    message.identity = object.identity ?? "";
+    return message;
+  },
+};
+
 export type AdminService = typeof AdminService;
 export const AdminService = {
   /** Runs a command in a running container. The first message of the caller is `start`. */
@@ -1512,6 +1913,19 @@ export const AdminService = {
     responseSerialize: (value: ListPullsResponse): Buffer => Buffer.from(ListPullsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListPullsResponse => ListPullsResponse.decode(value),
   },
+  /**
+   * Whether an image, here or not, is signed as a policy demands; fetches no layer. A refusal is the
+   * status of the call.
+   */
+  verifyImage: {
+    path: "/pvecri.admin.v1.Admin/VerifyImage" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: VerifyImageRequest): Buffer => Buffer.from(VerifyImageRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): VerifyImageRequest => VerifyImageRequest.decode(value),
+    responseSerialize: (value: VerifyImageResponse): Buffer => Buffer.from(VerifyImageResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): VerifyImageResponse => VerifyImageResponse.decode(value),
+  },
 } as const;
 
 export interface AdminServer extends UntypedServiceImplementation {
@@ -1528,6 +1942,11 @@ export interface AdminServer extends UntypedServiceImplementation {
   listPulls: handleUnaryCall<ListPullsRequest, ListPullsResponse>;
   /** The same at once and after each change, at most ten times a second, until the caller goes away. */
   watchPulls: handleServerStreamingCall<ListPullsRequest, ListPullsResponse>;
+  /**
+   * Whether an image, here or not, is signed as a policy demands; fetches no layer. A refusal is the
+   * status of the call.
+   */
+  verifyImage: handleUnaryCall<VerifyImageRequest, VerifyImageResponse>;
 }
 
 export interface AdminClient extends Client {
@@ -1572,6 +1991,25 @@ export interface AdminClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<ListPullsResponse>;
+  /**
+   * Whether an image, here or not, is signed as a policy demands; fetches no layer. A refusal is the
+   * status of the call.
+   */
+  verifyImage(
+    request: VerifyImageRequest,
+    callback: (error: ServiceError | null, response: VerifyImageResponse) => void,
+  ): ClientUnaryCall;
+  verifyImage(
+    request: VerifyImageRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: VerifyImageResponse) => void,
+  ): ClientUnaryCall;
+  verifyImage(
+    request: VerifyImageRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: VerifyImageResponse) => void,
+  ): ClientUnaryCall;
 }
 
 export const AdminClient = makeGenericClientConstructor(AdminService, "pvecri.admin.v1.Admin") as unknown as {

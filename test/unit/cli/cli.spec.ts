@@ -19,6 +19,7 @@ const COMMANDS = [
   'rmi',
   'pull',
   'pulls',
+  'verify',
   'doctor',
   'completion',
 ];
