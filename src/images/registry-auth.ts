@@ -1,14 +1,15 @@
 /** What a registry wants to see before it answers: a bearer token of its token server, or a password. */
 import { RuntimeError } from '../core/errors.js';
-import { asObject, asString, optional } from '../core/json-shape.js';
+import { asObject, asString, optional, property } from '../core/json-shape.js';
 import type { RegistryAuth } from '../core/ports.js';
 import { parseStrictJson } from '../core/strict-json.js';
 import { parseUrl } from '../util/parse-url.js';
 import { parseChallenges, type Challenge } from './auth-challenge.js';
-import { discard, readBody, type HttpClient } from './http-get.js';
-import { TransientError } from './retry.js';
+import { readBody, type HttpClient } from './http-client.js';
+import { answeredError } from './registry-errors.js';
+import type { TokenCache, TokenKey } from './token-cache.js';
 
-interface Credentials {
+export interface Credentials {
   /** Both '' for nobody. */
   username: string;
   password: string;
@@ -17,6 +18,10 @@ interface Credentials {
 }
 
 const MAX_TOKEN_BYTES = 1 << 20;
+/** What distribution's token specification has for a token that says nothing of it. */
+const DEFAULT_LIFE_S = 60;
+/** A password that was right does not expire, but may be changed. */
+const PASSWORD_LIFE_S = 3600;
 const NOBODY: Credentials = { username: '', password: '', identityToken: '', registryToken: '' };
 
 /**
@@ -73,36 +78,77 @@ function hostOf(serverAddress: string): string {
   );
 }
 
-/** Authorization for one server during one pull. */
+export interface Authorization {
+  client: HttpClient;
+  base: string;
+  credentials: Credentials;
+  /** `repository:NAME:ACTIONS` each. */
+  scopes: readonly string[];
+  tokens: TokenCache;
+}
+
+/** Authorization for one server and some repositories during one pull or push. */
 export class RegistryAuthorizer {
   readonly #client: HttpClient;
   readonly #base: URL;
   readonly #credentials: Credentials;
-  #header: string | undefined;
+  readonly #scopes: readonly string[];
+  readonly #tokens: TokenCache;
+  readonly #key: TokenKey;
+  /** The answer to a challenge that is under way: requests that meet the same one share it. */
+  #answering: Promise<void> | undefined;
 
-  constructor(client: HttpClient, base: string, credentials: Credentials) {
+  constructor({ client, base, credentials, scopes, tokens }: Authorization) {
     this.#client = client;
     this.#base = new URL(base);
     this.#credentials = credentials;
-    if (credentials.registryToken !== '') this.#header = `Bearer ${credentials.registryToken}`;
+    this.#scopes = scopes;
+    this.#tokens = tokens;
+    this.#key = { server: base, scope: scopes.join(' '), credentials };
   }
 
   /** What to send along, {} as long as nobody has asked. */
   headers(): Record<string, string> {
-    return this.#header === undefined ? {} : { authorization: this.#header };
+    const { registryToken } = this.#credentials;
+    const given = registryToken === '' ? undefined : `Bearer ${registryToken}`;
+    const authorization = this.#tokens.get(this.#key) ?? given;
+    return authorization === undefined ? {} : { authorization };
   }
 
-  /** Answers a 401 of the server itself; throws when there is no answer. */
-  async answer(challenge: string, repository: string, signal: AbortSignal): Promise<void> {
-    const challenges = parseChallenges(challenge);
+  /** Answers a 401 of the server itself to a request with `sent`; throws when there is no answer. */
+  async answer(
+    challenge: string,
+    sent: Record<string, string>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const refused = sent['authorization'];
+    const current = this.headers()['authorization'];
+    // Another request has met the same refusal before.
+    if (current !== undefined && current !== refused) return;
+    this.#tokens.drop(this.#key, refused);
+    this.#answering ??= this.#answer(parseChallenges(challenge), refused, signal).finally(() => {
+      this.#answering = undefined;
+    });
+    await this.#answering;
+  }
+
+  async #answer(
+    challenges: readonly Challenge[],
+    refused: string | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (refused !== undefined && refused === `Bearer ${this.#credentials.registryToken}`) {
+      throw this.#unauthenticated('it does not take the registry token');
+    }
     const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
     if (bearer) {
-      this.#header = `Bearer ${await this.#fetchToken(bearer, repository, signal)}`;
+      const { token, lifeSeconds } = await this.#fetchToken(bearer, signal);
+      this.#tokens.set(this.#key, `Bearer ${token}`, lifeSeconds);
       return;
     }
     const isBasic = challenges.some(({ scheme }) => scheme === 'basic');
-    if (isBasic && this.#hasPassword() && this.#header === undefined) {
-      this.#header = this.#basic();
+    if (isBasic && this.#hasPassword() && refused !== this.#basic()) {
+      this.#tokens.set(this.#key, this.#basic(), PASSWORD_LIFE_S);
       return;
     }
     throw this.#unauthenticated(
@@ -112,23 +158,21 @@ export class RegistryAuthorizer {
     );
   }
 
-  async #fetchToken(
-    challenge: Challenge,
-    repository: string,
-    signal: AbortSignal,
-  ): Promise<string> {
+  async #fetchToken(challenge: Challenge, signal: AbortSignal): Promise<Token> {
     const realm = this.#checkRealm(challenge.parameters.get('realm') ?? '');
     const service = challenge.parameters.get('service') ?? '';
-    const scope = challenge.parameters.get('scope') ?? `repository:${repository}:pull`;
-    const query = new URLSearchParams({ ...(service === '' ? {} : { service }), scope });
-    const refreshes = this.#credentials.identityToken !== '' && this.#mayHaveSecrets(realm);
+    const asked = challenge.parameters.get('scope') ?? '';
+    // What we are going to do, and what the registry says it takes besides.
+    const scopes = new Set([...this.#scopes, ...asked.split(' ').filter((scope) => scope !== '')]);
+    const query = new URLSearchParams(service === '' ? {} : { service });
     let response;
-    if (refreshes) {
+    if (this.#credentials.identityToken !== '' && this.#mayHaveSecrets(realm)) {
       // OAuth2, as in distribution's token specification.
+      query.set('scope', [...scopes].join(' '));
       query.set('grant_type', 'refresh_token');
       query.set('client_id', 'pvecri');
       query.set('refresh_token', this.#credentials.identityToken);
-      response = await this.#client.sendFollowed(realm, {
+      response = await this.#client.sendToRealm(realm, {
         method: 'POST',
         body: query.toString(),
         headers: { 'content-type': 'application/x-www-form-urlencoded' },
@@ -136,20 +180,17 @@ export class RegistryAuthorizer {
         signal,
       });
     } else {
+      for (const scope of scopes) query.append('scope', scope);
       for (const [key, value] of query) realm.searchParams.append(key, value);
       const isKnown = this.#hasPassword() && this.#mayHaveSecrets(realm);
-      response = await this.#client.sendFollowed(realm, {
+      response = await this.#client.sendToRealm(realm, {
         headers: {},
         ownHeaders: isKnown ? { authorization: this.#basic() } : {},
         signal,
       });
     }
     if (response.statusCode !== 200) {
-      await discard(response);
-      if (response.statusCode >= 500 || response.statusCode === 429) {
-        throw new TransientError(`token server ${realm.host} answered ${response.statusCode}`);
-      }
-      throw this.#unauthenticated(`token server ${realm.host} answered ${response.statusCode}`);
+      throw await answeredError(response, `token server ${realm.host}`, [...scopes].join(' '));
     }
     return readToken(await readBody(response, `token of ${realm.host}`, MAX_TOKEN_BYTES));
   }
@@ -191,12 +232,20 @@ export class RegistryAuthorizer {
   }
 }
 
-function readToken(bytes: Uint8Array): string {
+interface Token {
+  token: string;
+  lifeSeconds: number;
+}
+
+function readToken(bytes: Uint8Array): Token {
   const what = 'token answer';
   const answer = asObject(parseStrictJson(bytes, what, MAX_TOKEN_BYTES), what);
   const token =
     optional(answer, 'token', what, asString, '') ||
     optional(answer, 'access_token', what, asString, '');
-  if (/^[\x21-\x7e]+$/.test(token)) return token;
-  throw new RuntimeError('unauthenticated', 'the token server gave no token');
+  if (!/^[\x21-\x7e]+$/.test(token)) {
+    throw new RuntimeError('unauthenticated', 'the token server gave no token');
+  }
+  const life = property(answer, 'expires_in');
+  return { token, lifeSeconds: typeof life === 'number' ? life : DEFAULT_LIFE_S };
 }

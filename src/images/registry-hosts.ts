@@ -1,73 +1,62 @@
 /** Which servers to ask for the images of a registry, and how: hosts.toml folders as containerd has them. */
-import { readFile } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
-import { parse } from 'smol-toml';
-import { z } from 'zod';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import { parseUrl } from '../util/parse-url.js';
 import { isLoopbackHost } from './address-guard.js';
+import type { TlsOptions } from './http-client.js';
+import { parseHostsFile, type HostCapability, type HostTable } from './registry-hosts-file.js';
+import { readCa, readClientPair } from './tls-files.js';
 
-export type Capability = 'pull' | 'resolve';
+export type Capability = HostCapability;
 
-export interface RegistryHost {
+export interface RegistryHost extends TlsOptions {
   /** Without a slash at the end, `/v2` included. */
   base: string;
   capabilities: ReadonlySet<Capability>;
-  /** PEM texts, besides the system's. */
-  ca: string[];
-  skipVerify: boolean;
   headers: Readonly<Record<string, string>>;
   /** A mirror is told whose images are meant (`?ns=`), and is never given the registry's credentials. */
   isMirror: boolean;
 }
 
-const strings = z.union([z.string().transform((text) => [text]), z.array(z.string())]);
-const fields = {
-  capabilities: z.array(z.enum(['pull', 'resolve', 'push'])).optional(),
-  ca: strings.optional(),
-  skip_verify: z.boolean().optional(),
-  override_path: z.boolean().optional(),
-  header: z.record(z.string(), strings).optional(),
-};
-const hostSchema = z.strictObject(fields);
-const fileSchema = z.strictObject({
-  ...fields,
-  server: z.string().optional(),
-  host: z.record(z.string(), hostSchema).optional(),
-});
-type HostFields = z.infer<typeof hostSchema>;
+const ALL: readonly Capability[] = ['pull', 'resolve', 'push', 'referrers'];
 
 /** Mirrors in the order of the file, then the registry itself. Read anew for each pull. */
 export async function readRegistryHosts(
   registry: string,
   hostsDir: string,
 ): Promise<RegistryHost[]> {
-  const found = await findFile(registry, hostsDir);
-  if (found === undefined) return [await makeHost(serverOf(registry), {}, '', false)];
-  const { path, text } = found;
+  const folder = await findFolder(registry, hostsDir);
+  if (folder === undefined) return [await makeHost(serverOf(registry), {}, '', false)];
+  const path = join(folder.path, 'hosts.toml');
+  if (!folder.names.includes('hosts.toml')) {
+    const certificates = dockerCertificates(folder.names);
+    return [await makeHost(serverOf(registry), certificates, folder.path, false)];
+  }
   try {
-    const file = fileSchema.parse(parse(text));
-    const mirrors = Object.entries(file.host ?? {});
-    const hosts = mirrors.map(([url, host]) => makeHost(url, host, path, true));
-    const { server = serverOf(registry) } = file;
-    return await Promise.all([...hosts, makeHost(server, file, path, false)]);
+    const { server, mirrors, table } = parseHostsFile(await readFile(path, 'utf8'));
+    const hosts = mirrors.map(([url, mirror]) => makeHost(url, mirror, folder.path, true));
+    return await Promise.all([
+      ...hosts,
+      makeHost(server ?? serverOf(registry), table, folder.path, false),
+    ]);
   } catch (error) {
-    const reason = error instanceof z.ZodError ? new Error(z.prettifyError(error)) : error;
-    throw wrap(reason, `cannot use ${path}`, 'failed-precondition');
+    throw wrap(error, `cannot use ${path}`, 'failed-precondition');
   }
 }
 
-async function findFile(
+/** The first folder of containerd's names that is there, and what is in it. */
+async function findFolder(
   registry: string,
   hostsDir: string,
-): Promise<{ path: string; text: string } | undefined> {
+): Promise<{ path: string; names: string[] } | undefined> {
   if (hostsDir === '') return undefined;
-  // containerd's second spelling is for tools that stumble over a colon.
-  const names = [registry, registry.replace(/:(\d+)$/, '_$1_'), '_default'];
+  // The first spelling is for tools that stumble over a colon.
+  const names = [registry.replace(/:(\d+)$/, '_$1_'), registry, '_default'];
   for (const name of new Set(names)) {
-    const path = join(hostsDir, name, 'hosts.toml');
+    const path = join(hostsDir, name);
     try {
-      return { path, text: await readFile(path, 'utf8') };
+      return { path, names: await readdir(path) };
     } catch (error) {
       if (!hasCode(error, 'ENOENT', 'ENOTDIR')) {
         throw wrap(error, `cannot read ${path}`, 'failed-precondition');
@@ -77,34 +66,44 @@ async function findFile(
   return undefined;
 }
 
+/** Docker's layout, without a hosts.toml: `*.crt` to trust, `NAME.cert` with `NAME.key` to show. */
+function dockerCertificates(names: readonly string[]): HostTable {
+  const stems = names.filter((name) => name.endsWith('.cert')).map((name) => name.slice(0, -5));
+  return {
+    ca: names.filter((name) => name.endsWith('.crt')).sort(),
+    client: stems.sort().map((stem) => [`${stem}.cert`, `${stem}.key`]),
+  };
+}
+
 function serverOf(registry: string): string {
   return registry === 'docker.io' ? 'https://registry-1.docker.io' : registry;
 }
 
 async function makeHost(
   url: string,
-  options: HostFields,
-  path: string,
+  table: HostTable,
+  folder: string,
   isMirror: boolean,
 ): Promise<RegistryHost> {
   const base = parseBase(url);
   const bare = base.href.replace(/\/+$/, '');
-  const hasVersion = options.override_path === true || /\/v2(?:\/|$)/.test(base.pathname);
-  const given = options.capabilities ?? ['pull', 'resolve'];
-  const headers = Object.entries(options.header ?? {}).map(([name, values]) => [
-    name,
-    values.join(', '),
-  ]);
-  return {
-    base: hasVersion ? bare : `${bare}/v2`,
-    capabilities: new Set(given.filter((capability) => capability !== 'push')),
-    ca: await Promise.all(
-      (options.ca ?? []).map((file) => readFile(resolve(dirname(path), file), 'utf8')),
-    ),
-    skipVerify: options.skip_verify ?? false,
-    headers: Object.fromEntries(headers) as Record<string, string>,
-    isMirror,
-  };
+  const isComplete = table.isPathComplete === true || bare.endsWith('/v2');
+  try {
+    return {
+      base: isComplete ? bare : `${bare}/v2`,
+      capabilities: new Set(table.capabilities ?? ALL),
+      ca: await Promise.all((table.ca ?? []).map((file) => readCa(folder, file))),
+      clientCertificates: await Promise.all(
+        (table.client ?? []).map(([cert, key]) => readClientPair(folder, cert, key)),
+      ),
+      skipVerify: table.skipVerify ?? false,
+      dialTimeoutMs: table.dialTimeoutMs,
+      headers: table.headers ?? {},
+      isMirror,
+    };
+  } catch (error) {
+    throw wrap(error, isMirror ? `host ${JSON.stringify(url)}` : `server ${bare}`);
+  }
 }
 
 /** Without a scheme: http on this host, as docker has it, https anywhere else. */

@@ -1,64 +1,40 @@
 /** An image of a registry, by the OCI distribution protocol. */
 import { createHash } from 'node:crypto';
 import { RuntimeError } from '../core/errors.js';
-import type { ErrorKind } from '../core/errors.js';
 import { formatImageReference, imageName } from '../core/image-reference.js';
 import type { ImageReference } from '../core/image-reference.js';
-import { asArray, asObject, asString, optional, property } from '../core/json-shape.js';
 import type { Descriptor } from '../core/oci.js';
 import { INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_BYTES } from '../core/oci.js';
-import type { RegistryAuth } from '../core/ports.js';
-import { parseStrictJson } from '../core/strict-json.js';
 import { downloadBlob, type BlobPart } from './blob-download.js';
-import { discard, HttpClient, readBody, type Response } from './http-get.js';
-import type { OpenRegistry } from './image-origin-source.js';
+import { discard, headerOf, readBody, type Response } from './http-client.js';
 import type { ImageSource, LayerRequest, RootDocument } from './image-source.js';
-import { credentialsFor, RegistryAuthorizer } from './registry-auth.js';
-import { readRegistryHosts, type Capability, type RegistryHost } from './registry-hosts.js';
-import { TransientError, withRetries } from './retry.js';
+import type { OpenRegistry } from './image-origin-source.js';
+import { RegistryClient } from './registry-client.js';
+import { asUnavailable } from './registry-errors.js';
+import { readRegistryHosts } from './registry-hosts.js';
+import { TokenCache } from './token-cache.js';
 
 /** `hostsDir` is asked anew for each pull, as are the files in it. */
-export function createRegistryOpener(hostsDir: () => string): OpenRegistry {
+export function createRegistryOpener(
+  hostsDir: () => string,
+  tokens = new TokenCache(),
+): OpenRegistry {
   return async ({ reference }, auth) => {
     const hosts = await readRegistryHosts(reference.registry, hostsDir());
-    return new RegistrySource(reference, hosts, auth);
+    const access = { repository: reference, hosts, auth, tokens, actions: 'pull' };
+    return new RegistrySource(reference, new RegistryClient(access));
   };
 }
 
-interface Server {
-  host: RegistryHost;
-  client: HttpClient;
-  authorizer: RegistryAuthorizer;
-}
-
-interface Get {
-  /** `manifests/<tag or digest>` or `blobs/<digest>` */
-  path: string;
-  /** For messages. */
-  what: string;
-  capability: Capability;
-  headers: Readonly<Record<string, string>>;
-  signal: AbortSignal;
-}
-
 const ACCEPT = [...INDEX_TYPES, ...MANIFEST_TYPES].join(', ');
-const MAX_ERROR_BYTES = 64 * 1024;
 
 export class RegistrySource implements ImageSource {
   readonly #reference: ImageReference;
-  readonly #servers: Server[];
+  readonly #client: RegistryClient;
 
-  constructor(
-    reference: ImageReference,
-    hosts: readonly RegistryHost[],
-    auth: RegistryAuth | null,
-  ) {
+  constructor(reference: ImageReference, client: RegistryClient) {
     this.#reference = reference;
-    this.#servers = hosts.map((host) => {
-      const client = new HttpClient(host.base, host);
-      const credentials = credentialsFor(auth, host);
-      return { host, client, authorizer: new RegistryAuthorizer(client, host.base, credentials) };
-    });
+    this.#client = client;
   }
 
   async resolve(signal: AbortSignal): Promise<RootDocument> {
@@ -66,7 +42,7 @@ export class RegistrySource implements ImageSource {
     const name = formatImageReference(reference);
     const isTag = reference.digest === '';
     const what = `manifest of ${name}`;
-    return this.#get(
+    return this.#client.get(
       {
         path: `manifests/${isTag ? reference.tag : reference.digest}`,
         what,
@@ -78,7 +54,7 @@ export class RegistrySource implements ImageSource {
         const bytes = await readBody(response, what, MAX_MANIFEST_BYTES);
         const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
         checkDigest(digest, reference.digest, what);
-        checkDigest(digest, header(response, 'docker-content-digest'), what);
+        checkDigest(digest, headerOf(response, 'docker-content-digest'), what);
         return {
           mediaType: mediaTypeOf(response),
           digest,
@@ -97,8 +73,8 @@ export class RegistrySource implements ImageSource {
   ): Promise<Uint8Array> {
     const { digest, mediaType } = descriptor;
     const isManifest = [...INDEX_TYPES, ...MANIFEST_TYPES].includes(mediaType);
-    const what = `${isManifest ? 'manifest' : 'blob'} ${digest}`;
-    return this.#get(
+    const what = `${isManifest ? 'manifest' : 'blob'} ${digest} of ${imageName(this.#reference)}`;
+    return this.#client.get(
       {
         path: `${isManifest ? 'manifests' : 'blobs'}/${digest}`,
         what,
@@ -120,74 +96,43 @@ export class RegistrySource implements ImageSource {
         onBytes,
       });
     } catch (error) {
-      throw unavailable(error);
+      throw asUnavailable(error);
     }
   }
 
-  async #fetchBlob({ digest }: Descriptor, offset: number, signal: AbortSignal): Promise<BlobPart> {
-    const get: Get = {
+  async #fetchBlob(descriptor: Descriptor, offset: number, signal: AbortSignal): Promise<BlobPart> {
+    const { digest, size } = descriptor;
+    const what = `blob ${digest} of ${imageName(this.#reference)}`;
+    const get = {
       path: `blobs/${digest}`,
-      what: `blob ${digest}`,
+      what,
       capability: 'pull',
       headers: offset > 0 ? { range: `bytes=${offset}-` } : {},
       signal,
-    };
-    return this.#tryServers(get, (response) => {
-      const start = /^bytes (\d+)-/.exec(header(response, 'content-range'))?.[1];
-      const isPart = response.statusCode === 206 && start !== undefined;
-      return Promise.resolve({ offset: isPart ? Number(start) : 0, body: response.body });
+    } as const;
+    return this.#client.tryServers(get, async (response) => {
+      const start = response.statusCode === 206 ? startOf(response) : 0;
+      // 200 is the answer of a server that knows no ranges.
+      const fault =
+        response.statusCode === 206 && start !== offset
+          ? `${what} came from another place than byte ${offset}`
+          : lengthFault(response, size - start, what);
+      if (fault === undefined) return { offset: start, body: response.body };
+      await discard(response);
+      throw new RuntimeError('data-loss', fault);
     });
   }
+}
 
-  /** Retries as a whole, so that a mirror that is down costs no time before the next server is asked. */
-  async #get<T>(get: Get, read: (response: Response) => Promise<T>): Promise<T> {
-    try {
-      return await withRetries(() => this.#tryServers(get, read), get.signal);
-    } catch (error) {
-      throw unavailable(error);
-    }
-  }
+function startOf(response: Response): number {
+  return Number(/^bytes (\d+)-/.exec(headerOf(response, 'content-range'))?.[1] ?? Number.NaN);
+}
 
-  /** Server after server until one gives the thing; the last one's failure is the one that counts. */
-  async #tryServers<T>(get: Get, read: (response: Response) => Promise<T>): Promise<T> {
-    let failure: unknown = new RuntimeError(
-      'failed-precondition',
-      `hosts.toml leaves no server that may ${get.capability} images of ${this.#reference.registry}`,
-    );
-    for (const server of this.#servers) {
-      if (!server.host.capabilities.has(get.capability)) continue;
-      try {
-        return await read(await this.#ask(server, get));
-      } catch (error) {
-        if (get.signal.aborted) throw error;
-        failure = error;
-      }
-    }
-    throw failure;
-  }
-
-  /** An answer with the thing itself. */
-  async #ask(server: Server, get: Get): Promise<Response> {
-    const { host, client, authorizer } = server;
-    const url = new URL(`${host.base}/${this.#reference.repository}/${get.path}`);
-    if (host.isMirror) url.searchParams.set('ns', this.#reference.registry);
-    for (let isSecond = false; ; isSecond = true) {
-      const { response, wasRedirected } = await client.send(url, {
-        headers: get.headers,
-        ownHeaders: { ...host.headers, ...authorizer.headers() },
-        signal: get.signal,
-      });
-      const { statusCode } = response;
-      if (statusCode === 200 || statusCode === 206) return response;
-      // A challenge counts from the server itself alone, and once for each request.
-      if (statusCode !== 401 || wasRedirected || isSecond) {
-        throw await answeredError(response, url.host, get.what);
-      }
-      await discard(response);
-      const challenge = header(response, 'www-authenticate');
-      await authorizer.answer(challenge, this.#reference.repository, get.signal);
-    }
-  }
+/** A length that is wrong already says so before a byte is read. */
+function lengthFault(response: Response, expected: number, what: string): string | undefined {
+  const length = headerOf(response, 'content-length');
+  if (length === '' || Number(length) === expected) return undefined;
+  return `${what} comes with ${length} bytes instead of ${expected}`;
 }
 
 function checkDigest(actual: string, expected: string, what: string): void {
@@ -195,51 +140,9 @@ function checkDigest(actual: string, expected: string, what: string): void {
   throw new RuntimeError('data-loss', `${what} came with digest ${actual} instead of ${expected}`);
 }
 
-function header(response: Response, name: string): string {
-  const value = response.headers[name];
-  return Array.isArray(value) ? value.join(', ') : (value ?? '');
-}
-
 /** '' for the types that a plain file server gives to everything. */
 function mediaTypeOf(response: Response): string {
-  const type = (header(response, 'content-type').split(';')[0] ?? '').trim().toLowerCase();
+  const type = (headerOf(response, 'content-type').split(';')[0] ?? '').trim().toLowerCase();
   const isGeneric = ['application/json', 'application/octet-stream', 'text/plain'].includes(type);
   return isGeneric ? '' : type;
-}
-
-async function answeredError(response: Response, host: string, what: string): Promise<Error> {
-  const { statusCode } = response;
-  const detail = await readErrorDetail(response);
-  const message = `${host} answered ${statusCode} for ${what}${detail}`;
-  if (statusCode >= 500 || statusCode === 429 || statusCode === 408) {
-    const seconds = Number(header(response, 'retry-after'));
-    return new TransientError(message, undefined, Number.isFinite(seconds) ? seconds * 1000 : 0);
-  }
-  return new RuntimeError(ANSWERS[statusCode] ?? 'unknown', message);
-}
-
-const ANSWERS: Readonly<Record<number, ErrorKind>> = {
-  401: 'unauthenticated',
-  403: 'permission-denied',
-  404: 'not-found',
-};
-
-/** The first error of the registry's own format, nothing of any other answer: it may be from anywhere. */
-async function readErrorDetail(response: Response): Promise<string> {
-  try {
-    const bytes = await readBody(response, 'error', MAX_ERROR_BYTES);
-    const answer = asObject(parseStrictJson(bytes, 'error', MAX_ERROR_BYTES), 'error');
-    const first = asObject(asArray(property(answer, 'errors'), 'errors')[0], 'error');
-    const text = optional(first, 'message', 'error', asString, '');
-    return text === '' ? '' : `: ${text.replace(/[\u0000-\u001f\u007f]/g, ' ').slice(0, 200)}`;
-  } catch {
-    // The status says enough.
-    return '';
-  }
-}
-
-function unavailable(error: unknown): unknown {
-  return error instanceof TransientError
-    ? new RuntimeError('registry-unavailable', error.message, error)
-    : error;
 }

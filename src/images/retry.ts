@@ -14,7 +14,8 @@ export class TransientError extends Error {
 }
 
 const DELAYS_MS = [200, 600, 1500];
-const LONGEST_WAIT_MS = 10_000;
+/** Who asks to be left alone for longer is not asked again: the caller may, later. */
+export const LONGEST_WAIT_MS = 30_000;
 
 export const MOST_RETRIES = DELAYS_MS.length;
 
@@ -26,6 +27,12 @@ export async function pauseBeforeRetry(
 ): Promise<void> {
   const delay = (DELAYS_MS[retry] ?? 0) * (0.75 + Math.random() / 2);
   await sleep(Math.max(delay, Math.min(error.waitMs, LONGEST_WAIT_MS)), undefined, { signal });
+}
+
+/** A Retry-After header (RFC 9110, 10.2.3), seconds or a date, in milliseconds; 0 for none. */
+export function parseRetryAfter(text: string, now: number): number {
+  const wait = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - now;
+  return Number.isFinite(wait) && wait > 0 ? wait : 0;
 }
 
 /** Runs `work` until it returns, fails for good, or has failed for a moment too often. */
