@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -92,8 +91,6 @@ Result DropPrivileges() {
   __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[2] = {{kept, kept, 0}, {0, 0, 0}};
   if (::syscall(SYS_capset, &header, data) != 0) return SystemFailure("capset");
-  rlimit no_core = {0, 0};
-  if (::setrlimit(RLIMIT_CORE, &no_core) != 0) return SystemFailure("setrlimit");
   return {};
 }
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <locale.h>
+#include <openssl/crypto.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,6 +14,8 @@
 #include "unpack/options.h"
 #include "unpack/pipeline.h"
 #include "unpack/report.h"
+#include "unpack/resource_limits.h"
+#include "unpack/system_call_filter.h"
 
 namespace pvecri {
 namespace {
@@ -30,8 +33,10 @@ int Work(Result failure, void* argument) {
   Job* job = static_cast<Job*>(argument);
   if (!failure) {
     UniqueFd root(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    failure = root ? Unpack(kBlob, std::move(root), job->options, job->report)
-                   : SystemFailure("cannot open the target folder");
+    if (!root) failure = SystemFailure("cannot open the target folder");
+    if (!failure) failure = LimitResources(job->options.limits);
+    if (!failure) failure = FilterSystemCalls();
+    if (!failure) failure = Unpack(kBlob, std::move(root), job->options, job->report);
   }
   if (!failure) return 0;
   job->report.Error(*failure);
@@ -44,6 +49,8 @@ int Main(int argc, char** argv) {
   (void)::close_range(kReport + 1, ~0u, 0);
   // libarchive converts pax names from UTF-8 to the locale's charset; this one changes nothing.
   (void)::setlocale(LC_CTYPE, "C.UTF-8");
+  // Its configuration would be looked for below the new root, which is the layer's.
+  (void)::OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr);
   Job job;
   if (Result failure = ParseOptions(argc, argv, &job.options)) {
     job.report.Error(*failure);

@@ -138,6 +138,15 @@ describe('layers applied on top of each other', () => {
     assert.deepEqual(facts(''), [0o711, 3, 2000]);
   });
 
+  it('reads no configuration of its libraries from the layers', async () => {
+    // A fifo would stop whoever opens it.
+    const names = ['usr/lib/ssl/openssl.cnf', 'etc/ssl/openssl.cnf', 'etc/ld.so.cache'];
+    const traps = names.map((name): TarEntry => ({ name, type: '6' }));
+    const fromGconv = { name: 'usr/lib/x86_64-linux-gnu/gconv/gconv-modules', type: '6' };
+    await apply([...traps, fromGconv], [file('grün', 'x', { pax: { path: 'grün' } })]);
+    assert.equal(readFileSync(at('grün'), 'utf8'), 'x');
+  });
+
   describe('a link of a lower layer', () => {
     beforeEach(() => {
       writeFileSync(join(temp, 'secret'), 'untouched', { mode: 0o600 });

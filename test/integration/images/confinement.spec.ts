@@ -83,8 +83,21 @@ describe('confinement of the unpack helper', () => {
     for (const set of ['CapEff', 'CapPrm']) assert.equal(BigInt(`0x${status(set)}`), mask, set);
     assert.equal(BigInt(`0x${status('CapInh')}`), 0n);
     assert.equal(status('NoNewPrivs'), '1');
+    // SECCOMP_MODE_FILTER; how many there are depends on where the test itself runs.
+    assert.equal(status('Seccomp'), '2');
     const map = readFileSync(`/proc/${unpacking}/uid_map`, 'utf8').trim().split(/\s+/);
     assert.deepEqual(map, readFileSync('/proc/self/uid_map', 'utf8').trim().split(/\s+/));
+    closeSync(report.read);
+  });
+
+  it('has bounds for memory, descriptors, file size and core dumps', () => {
+    const limits = readFileSync(`/proc/${unpacking}/limits`, 'utf8');
+    const soft = (name: string): number =>
+      Number(new RegExp(`^${name} +(\\d+)`, 'm').exec(limits)?.[1]);
+    assert.equal(soft('Max address space'), 768 << 20);
+    assert.equal(soft('Max open files'), 256);
+    assert.equal(soft('Max file size'), 64 * 2 ** 30);
+    assert.equal(soft('Max core file size'), 0);
     closeSync(report.read);
   });
 
