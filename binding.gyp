@@ -68,7 +68,7 @@
       "target_name": "pvecri-unpack",
       "type": "executable",
       "sources": ["<!@(ls native/unpack/*.cc)"],
-      "libraries": ["-larchive", "-lz", "-lzstd", "-llzma", "-lcrypto"],
+      "libraries": ["-larchive", "-lisal", "-lzstd", "-llzma", "-lcrypto"],
       "conditions": [["asan==1", {
         "cflags_cc": ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"],
         "ldflags": ["-fsanitize=address,undefined"],

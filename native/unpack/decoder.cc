@@ -1,4 +1,4 @@
-// Decompression by zlib and libzstd. Both may be several members or frames in a row (pigz,
+// Decompression by ISA-L and libzstd. Both may be several members or frames in a row (pigz,
 // zstd:chunked).
 #include "unpack/decoder.h"
 
@@ -29,13 +29,27 @@ bool IsXz(const uint8_t* data, size_t size) {
   return size >= sizeof kMagic && ::memcmp(data, kMagic, sizeof kMagic) == 0;
 }
 
+const char* InflateError(int status) {
+  switch (status) {
+    case ISAL_INVALID_WRAPPER:
+      return "no gzip header follows";
+    case ISAL_UNSUPPORTED_METHOD:
+      return "it is not compressed by deflate";
+    case ISAL_INCORRECT_CHECKSUM:
+      return "its checksum is wrong";
+    case ISAL_INVALID_LOOKBACK:
+      return "it refers to what is before its beginning";
+    default:
+      return "a block of it cannot be read";
+  }
+}
+
 // Twice what the highest level of xz takes to decompress: 64 MiB of dictionary.
 constexpr uint64_t kXzMemory = 128 << 20;
 
 }  // namespace
 
 Decoder::~Decoder() {
-  if (zlib_open_) (void)::inflateEnd(&zlib_);
   if (zstd_ != nullptr) (void)ZSTD_freeDStream(zstd_);
   ::lzma_end(&lzma_);
 }
@@ -44,9 +58,9 @@ Result Decoder::Open() {
   if (Result failure = blob_->FillAtLeast(6)) return failure;
   if (IsGzip(blob_->data(), blob_->size())) {
     format_ = Format::kGzip;
-    // 15 for the largest window, 16 for a gzip header (zlib.h).
-    if (::inflateInit2(&zlib_, 15 + 16) != Z_OK) return Corrupt("zlib cannot be set up");
-    zlib_open_ = true;
+    inflate_ = std::make_unique<inflate_state>();
+    ::isal_inflate_init(inflate_.get());
+    inflate_->crc_flag = ISAL_GZIP;
   } else if (IsZstd(blob_->data(), blob_->size())) {
     format_ = Format::kZstd;
     // Its default window limit of 128 MiB bounds the memory.
@@ -94,25 +108,33 @@ Result Decoder::ReadGzip(uint8_t* out, size_t capacity, size_t* size) {
   while (*size < capacity) {
     if (blob_->size() == 0) {
       if (Result failure = blob_->Fill()) return failure;
-      if (blob_->size() == 0) {
-        if (at_boundary_) return {};
-        return Corrupt("the gzip stream is truncated");
-      }
+      if (blob_->size() == 0 && at_boundary_) return {};
     }
-    zlib_.next_in = const_cast<uint8_t*>(blob_->data());
-    zlib_.avail_in = static_cast<uInt>(blob_->size());
-    zlib_.next_out = out + *size;
-    zlib_.avail_out = static_cast<uInt>(capacity - *size);
+    // Nothing but another member may follow, not even less of it than a header.
+    if (at_boundary_ && blob_->data()[0] != 0x1f) {
+      return Corrupt("the gzip stream is damaged: no gzip header follows");
+    }
+    const size_t available = blob_->size();
+    inflate_->next_in = const_cast<uint8_t*>(blob_->data());
+    inflate_->avail_in = static_cast<uint32_t>(available);
+    inflate_->next_out = out + *size;
+    inflate_->avail_out = static_cast<uint32_t>(capacity - *size);
     at_boundary_ = false;
-    int status = ::inflate(&zlib_, Z_NO_FLUSH);
-    blob_->Consume(blob_->size() - zlib_.avail_in);
-    *size = capacity - zlib_.avail_out;
-    if (status == Z_STREAM_END) {
+    int status = ::isal_inflate(inflate_.get());
+    if (status != ISAL_DECOMP_OK) {
+      return Corrupt(std::string("the gzip stream is damaged: ") + InflateError(status));
+    }
+    const size_t produced = capacity - inflate_->avail_out - *size;
+    *size += produced;
+    blob_->Consume(available - inflate_->avail_in);
+    if (inflate_->block_state == ISAL_BLOCK_FINISH) {
+      // The trailer's checksum and size have been compared.
       at_boundary_ = true;
-      if (::inflateReset(&zlib_) != Z_OK) return Corrupt("zlib cannot be reset");
-    } else if (status != Z_OK && status != Z_BUF_ERROR) {
-      return Corrupt(std::string("the gzip stream is damaged: ") +
-                     (zlib_.msg != nullptr ? zlib_.msg : ::zError(status)));
+      ::isal_inflate_reset(inflate_.get());
+      inflate_->crc_flag = ISAL_GZIP;
+    } else if (produced == 0 && inflate_->avail_in == available) {
+      // It keeps back what it has no room for: only without input and output is it at its end.
+      return Corrupt("the gzip stream is truncated");
     }
   }
   return {};

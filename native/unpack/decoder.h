@@ -2,11 +2,13 @@
 // number.
 #pragma once
 
+#include <isa-l/igzip_lib.h>
 #include <lzma.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <zlib.h>
 #include <zstd.h>
+
+#include <memory>
 
 #include "unpack/blob_reader.h"
 #include "unpack/failure.h"
@@ -39,8 +41,7 @@ class Decoder {
   Format format_ = Format::kNone;
   // True between two gzip members or zstd frames, where the blob may end.
   bool at_boundary_ = true;
-  z_stream zlib_ = {};
-  bool zlib_open_ = false;
+  std::unique_ptr<inflate_state> inflate_;
   ZSTD_DStream* zstd_ = nullptr;
   lzma_stream lzma_ = LZMA_STREAM_INIT;
 };
