@@ -33,6 +33,7 @@ Result ParseOptions(int argc, char** argv, Options* options) {
       {"length", required_argument, nullptr, 'l'},
       {"allow-xz", no_argument, nullptr, 'x'},
       {"apply", no_argument, nullptr, 'a'},
+      {"as-file", no_argument, nullptr, 'c'},
       {"max-bytes", required_argument, nullptr, 'B'},
       {"max-entries", required_argument, nullptr, 'E'},
       {"max-ratio", required_argument, nullptr, 'R'},
@@ -60,6 +61,9 @@ Result ParseOptions(int argc, char** argv, Options* options) {
         break;
       case 'a':
         options->apply = good = true;
+        break;
+      case 'c':
+        options->as_file = good = true;
         break;
       case 'B':
         good = ParseNumber(optarg, &options->limits.max_bytes);

@@ -27,6 +27,8 @@ struct Options {
   bool allow_xz = false;
   // Whether the target holds a copy of what the layers below have made, which the layer changes.
   bool apply = false;
+  // The content goes as it is into the file `content` of the target folder: nothing is unpacked.
+  bool as_file = false;
   Limits limits;
 };
 

@@ -4,6 +4,8 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <memory>
 #include <thread>
@@ -101,11 +103,31 @@ Result WriteEntries(BlockRing* ring, TreeWriter* writer) {
   return {};
 }
 
+Result WriteContent(BlockRing* ring, int file) {
+  const uint8_t* block = nullptr;
+  size_t size = 0;
+  while (ring->Next(kWriter, &block, &size)) {
+    for (size_t done = 0; done < size;) {
+      ssize_t written = ::write(file, block + done, size - done);
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) return SystemFailure("cannot write the content");
+      done += static_cast<size_t>(written);
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result Unpack(int blob_fd, UniqueFd root, const Options& options, const Report& report) {
   BlockRing ring;
   BlobReader blob(blob_fd, options);
+  UniqueFd content;
+  if (options.as_file) {
+    content =
+        UniqueFd(::openat(root.get(), "content", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (!content) return SystemFailure("cannot make the file of the content");
+  }
   TreeWriter writer(std::move(root), options);
   Sha256 hash;
 
@@ -123,7 +145,7 @@ Result Unpack(int blob_fd, UniqueFd root, const Options& options, const Report& 
     size_t size = 0;
     while (ring.Next(kHasher, &block, &size)) hash.Update(block, size);
   });
-  Result writing = WriteEntries(&ring, &writer);
+  Result writing = content ? WriteContent(&ring, content.get()) : WriteEntries(&ring, &writer);
   if (writing) ring.Stop();
   decoder.join();
   hasher.join();
@@ -137,7 +159,9 @@ Result Unpack(int blob_fd, UniqueFd root, const Options& options, const Report& 
                    "the layer's content is sha256:" + actual +
                        ", not the diff_id sha256:" + options.diff_id + " of the image config"};
   }
-  if (Result failure = writer.Finish()) return failure;
+  if (!content) {
+    if (Result failure = writer.Finish()) return failure;
+  }
   report.Done(actual, writer.counts(), writer.root_marks());
   return {};
 }

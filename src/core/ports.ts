@@ -4,6 +4,7 @@
  */
 import type { Readable, Writable } from 'node:stream';
 import type { RuntimeError } from './errors.js';
+import type { ImageDetails } from './image-details.js';
 import type { CgroupSetting } from './resources.js';
 import type { ContainerId, ImageId, SandboxId } from './ids.js';
 import type {
@@ -252,6 +253,20 @@ export interface ImageStore {
   pull(reference: string, auth: RegistryAuth | null, options: PullOptions): Promise<ImageRecord>;
   /** Whoever started them; those that began first come first. */
   pullsUnderWay(): PullUnderWay[];
+  /** Gives an image one more name; whichever image had it loses it. */
+  tag(reference: string, name: string): Promise<ImageRecord>;
+  /**
+   * Images as one tar archive. One that is named by a tag keeps that tag in it, one that is named by
+   * anything else all of its tags.
+   */
+  save(
+    references: readonly string[],
+    format: ArchiveFormat,
+    signal: AbortSignal,
+  ): AsyncIterable<Uint8Array>;
+  /** The images of an archive, compressed or not. What was loaded before one that fails stays. */
+  load(archive: AsyncIterable<Uint8Array>, options: LoadOptions): Promise<LoadedImage[]>;
+  details(id: ImageId): Promise<ImageDetails>;
   /** By id, unique id prefix of at least 8 digits, tag or digest reference; undefined when absent. */
   find(reference: string): ImageRecord | undefined;
   list(): ImageRecord[];
@@ -276,6 +291,22 @@ export interface RegistryAuth {
   serverAddress: string;
   identityToken: string;
   registryToken: string;
+}
+
+export type ArchiveFormat = 'oci-archive' | 'docker-archive';
+
+export interface LoadOptions {
+  /** What an image without a name is called after: the archive's file, '' for none. */
+  name: string;
+  signal: AbortSignal;
+  /** Called before each image is unpacked. */
+  onStart?: (load: PullUnderWay) => void;
+}
+
+export interface LoadedImage {
+  id: ImageId;
+  /** Full references with a tag; empty for an image that the archive has no name for. */
+  names: string[];
 }
 
 export interface PullOptions {

@@ -9,7 +9,7 @@ export interface RootDocument {
   bytes: Uint8Array;
   /** `registry/repository:tag`, '' where the image gets no tag. */
   repoTag: string;
-  /** `registry/repository@sha256:…` */
+  /** `registry/repository@sha256:…`, '' for an image without a name. */
   repoDigest: string;
 }
 

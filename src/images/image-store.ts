@@ -1,14 +1,24 @@
 /** The images of this host: pulled, listed, found by any of their names, removed. */
+import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RuntimeError, wrap } from '../core/errors.js';
+import type { ImageDetails } from '../core/image-details.js';
 import type { ImageId } from '../core/ids.js';
 import { formatImageReference, parseImageReference } from '../core/image-reference.js';
 import { hexOf } from '../core/digest.js';
 import { layerKeys } from '../core/layer-key.js';
 import type { ImageRecord } from '../core/model.js';
 import { platformsOf, type Platform } from '../core/oci.js';
-import type { ImageStore, LayerStorage, PullOptions, RegistryAuth } from '../core/ports.js';
+import type {
+  ArchiveFormat,
+  ImageStore,
+  LayerStorage,
+  LoadedImage,
+  LoadOptions,
+  PullOptions,
+  RegistryAuth,
+} from '../core/ports.js';
 import type { PullReport, PullUnderWay } from '../core/pull-progress.js';
 import { KeyedMutex } from '../util/keyed-mutex.js';
 import { mountpointOf } from '../util/mountinfo.js';
@@ -16,7 +26,12 @@ import { removeTree } from '../util/remove-tree.js';
 import { SharedWork } from '../util/shared-work.js';
 import { BlobStore } from './blob-store.js';
 import { parseImageOrigin, type ImageOrigin } from './image-origin.js';
+import { readImageArchive, type ArchivedImage } from './image-archive.js';
+import { imageDetails } from './image-details.js';
+import { spoolArchive } from './image-load.js';
 import { ImageRecords, type StoredImage } from './image-records.js';
+import { saveImages } from './image-save.js';
+import type { ImageSource } from './image-source.js';
 import { LayerStore } from './layer-store.js';
 import { openSibling, openSource, type OpenRegistry } from './image-origin-source.js';
 import { PullProgress } from './pull-progress.js';
@@ -134,9 +149,59 @@ export class FolderImageStore implements ImageStore {
     return [...this.#underWay.values()];
   }
 
+  async tag(reference: string, name: string): Promise<ImageRecord> {
+    const tag = parseImageReference(name);
+    if (tag.digest !== '') {
+      throw new RuntimeError('invalid-argument', `${name} has a digest: give a name with a tag`);
+    }
+    return this.#changes.run(CHANGES, () =>
+      this.#addTags(this.#known(reference), [formatImageReference(tag)]),
+    );
+  }
+
+  async *save(
+    references: readonly string[],
+    format: ArchiveFormat,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array> {
+    const images = new Map<ImageId, { image: StoredImage; names: Set<string> }>();
+    for (const reference of references) {
+      const image = this.#known(reference);
+      const found = images.get(image.id) ?? { image, names: new Set() };
+      const tag = this.#tagOf(reference);
+      for (const name of tag === undefined ? image.repoTags : [tag]) found.names.add(name);
+      images.set(image.id, found);
+    }
+    const { unpack } = this.#options;
+    const work = { blobs: this.#blobs, unpack, temporaryFolder: this.#temporary, signal };
+    const saved = [...images.values()].map(({ image, names }) => ({ image, names: [...names] }));
+    yield* saveImages(work, saved, format);
+  }
+
+  async load(
+    archive: AsyncIterable<Uint8Array>,
+    { name, signal, onStart }: LoadOptions,
+  ): Promise<LoadedImage[]> {
+    const { unpack } = this.#options;
+    const work = { unpack, temporaryFolder: this.#temporary, signal };
+    const spooled = await spoolArchive(work, archive);
+    try {
+      const loaded: LoadedImage[] = [];
+      for (const image of await readImageArchive(spooled.path, name)) {
+        loaded.push(await this.#load(image, spooled.path, signal, onStart));
+      }
+      return loaded;
+    } finally {
+      await spooled.remove();
+    }
+  }
+
+  async details(id: ImageId): Promise<ImageDetails> {
+    return imageDetails(this.#blobs, this.#layers, this.#known(id));
+  }
+
   find(reference: string): ImageRecord | undefined {
-    const id = this.#findName(reference) ?? this.#findId(reference);
-    return id === undefined ? undefined : this.#images.get(id);
+    return this.#find(reference);
   }
 
   list(): ImageRecord[] {
@@ -196,12 +261,23 @@ export class FolderImageStore implements ImageStore {
     signal: AbortSignal,
     progress: PullProgress,
   ): Promise<ImageRecord> {
+    const open = (): Promise<ImageSource> => openSource(this.#options.openRegistry, origin, auth);
+    return this.#take(open, { origin, auth }, signal, progress);
+  }
+
+  /** Fetches what is missing of an image, and makes it one of the store's. */
+  async #take(
+    open: () => ImageSource | Promise<ImageSource>,
+    { origin, auth }: { origin: ImageOrigin; auth: RegistryAuth | null },
+    signal: AbortSignal,
+    progress: PullProgress,
+  ): Promise<StoredImage> {
     const { openRegistry, readPolicy } = this.#options;
     const policy = await readPolicy?.();
     const demands = await policy?.demandsOf(origin);
     return pullImage(
       {
-        source: await openSource(openRegistry, origin, auth),
+        source: await open(),
         layers: this.#layers,
         blobs: this.#blobs,
         platforms: this.#options.platforms ?? platformsOf(process.arch),
@@ -217,7 +293,7 @@ export class FolderImageStore implements ImageStore {
   }
 
   /** Blobs first, the record last; names that another image had move in memory after that. */
-  async #commit({ record, blobs, layerBlobs }: PulledImage): Promise<ImageRecord> {
+  async #commit({ record, blobs, layerBlobs }: PulledImage): Promise<StoredImage> {
     if (this.#newer.has(record.id)) {
       throw new RuntimeError(
         'failed-precondition',
@@ -239,6 +315,44 @@ export class FolderImageStore implements ImageStore {
     await this.#takeTags(image);
     this.#indexNames();
     return image;
+  }
+
+  async #load(
+    { names, source }: ArchivedImage,
+    path: string,
+    signal: AbortSignal,
+    onStart: LoadOptions['onStart'],
+  ): Promise<LoadedImage> {
+    const tags = names.map(formatImageReference);
+    const progress = new PullProgress(tags[0] ?? 'an image without a name');
+    const key = `load ${randomUUID()}`;
+    this.#underWay.set(key, progress);
+    onStart?.(progress);
+    try {
+      const from = { origin: { kind: 'archive' as const, path, name: '' }, auth: null };
+      const image = await this.#take(() => source, from, signal, progress);
+      if (tags.length > 1) {
+        await this.#changes.run(CHANGES, () => this.#addTags(this.#known(image.id), tags));
+      }
+      return { id: image.id, names: tags };
+    } catch (error) {
+      throw wrap(error, `cannot load ${progress.reference}`);
+    } finally {
+      this.#underWay.delete(key);
+    }
+  }
+
+  async #addTags(image: StoredImage, tags: readonly string[]): Promise<StoredImage> {
+    const tagged = {
+      ...image,
+      repoTags: union(image.repoTags, tags),
+      sequence: this.#nextSequence(),
+    };
+    await this.#records.save(tagged);
+    this.#images.set(tagged.id, tagged);
+    await this.#takeTags(tagged);
+    this.#indexNames();
+    return tagged;
   }
 
   /** A tag names one image: whoever had it before keeps its digests alone. */
@@ -263,6 +377,28 @@ export class FolderImageStore implements ImageStore {
     for (const image of this.#images.values()) {
       for (const name of [...image.repoTags, ...image.repoDigests]) this.#names.set(name, image.id);
     }
+  }
+
+  #find(reference: string): StoredImage | undefined {
+    const id = this.#findName(reference) ?? this.#findId(reference);
+    return id === undefined ? undefined : this.#images.get(id);
+  }
+
+  #known(reference: string): StoredImage {
+    const image = this.#find(reference);
+    if (image) return image;
+    throw new RuntimeError('not-found', `there is no image ${JSON.stringify(reference)}`);
+  }
+
+  /** The full form of a reference by which an image is found as its tag. */
+  #tagOf(reference: string): string | undefined {
+    if (this.#findName(reference) === undefined) return undefined;
+    const parsed = parseImageReference(reference);
+    return parsed.digest === '' ? formatImageReference(parsed) : undefined;
+  }
+
+  get #temporary(): string {
+    return join(this.#options.root, 'tmp');
   }
 
   #findName(reference: string): ImageId | undefined {

@@ -106,6 +106,11 @@ export class LayerStore {
     else for (const key of unneeded.reverse()) await this.#remove(key);
   }
 
+  /** What it takes on the disk; 0 for one that is not there. */
+  bytesOf(key: string): number {
+    return this.#layers.get(key)?.bytes ?? 0;
+  }
+
   usage(): { bytes: number; inodes: number } {
     const usage = { bytes: 0, inodes: 0 };
     for (const { bytes, inodes } of this.#layers.values()) {

@@ -1,8 +1,10 @@
 /** The files of an OCI image layout, in a folder or in a tar archive of one. */
 import { constants, open, type FileHandle } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, posix } from 'node:path';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import { indexTar, type TarMember } from './tar-index.js';
+
+const MOST_LINKS = 8;
 
 /** A run of bytes in an open file, which the receiver closes. */
 export interface FilePart {
@@ -36,27 +38,46 @@ export class LayoutArchive implements LayoutFiles {
   readonly path: string;
   readonly #members: ReadonlyMap<string, TarMember>;
 
-  private constructor(path: string, members: ReadonlyMap<string, TarMember>) {
+  readonly #file: string;
+
+  private constructor(file: string, path: string, members: ReadonlyMap<string, TarMember>) {
+    this.#file = file;
     this.path = path;
     this.#members = members;
   }
 
-  static async open(path: string): Promise<LayoutArchive> {
+  /** `label` is what messages call it. */
+  static async open(path: string, label = path): Promise<LayoutArchive> {
     const file = await openRegular(path);
-    if (file === undefined) throw new RuntimeError('not-found', `there is no archive ${path}`);
+    if (file === undefined) throw new RuntimeError('not-found', `there is no archive ${label}`);
     try {
-      return new LayoutArchive(path, await indexTar(file, path));
+      return new LayoutArchive(path, label, await indexTar(file, label));
     } finally {
       await file.close();
     }
   }
 
+  has(name: string): boolean {
+    return this.#members.has(name);
+  }
+
   async open(name: string): Promise<FilePart | undefined> {
-    const member = this.#members.get(name);
+    const member = this.#resolve(name);
     if (member === undefined) return undefined;
-    const file = await openRegular(this.path);
+    const file = await openRegular(this.#file);
     if (file === undefined) throw new RuntimeError('not-found', `archive ${this.path} is gone`);
     return { file, offset: member.offset, length: member.size };
+  }
+
+  /** Old docker writes a layer that an archive has twice as a link to the first one. */
+  #resolve(name: string): TarMember | undefined {
+    let member = this.#members.get(name.replace(/^(?:\.?\/)+/, ''));
+    for (let links = 0, at = name; member?.link !== undefined; links += 1) {
+      if (links === MOST_LINKS) return undefined;
+      at = posix.join(posix.dirname(at), member.link);
+      member = this.#members.get(at);
+    }
+    return member;
   }
 }
 

@@ -20,12 +20,47 @@ import type { FilePart, LayoutFiles } from './layout-files.js';
 
 const REF_NAME = 'org.opencontainers.image.ref.name';
 
+/** docker's and containerd's own annotation for the full name. */
+const IMAGE_NAME = 'io.containerd.image.name';
+
+/** The blobs of a layout, by digest. */
+export class LayoutBlobs {
+  readonly #files: LayoutFiles;
+
+  constructor(files: LayoutFiles) {
+    this.#files = files;
+  }
+
+  async fetchDocument(descriptor: Descriptor, maxBytes: number): Promise<Uint8Array> {
+    return readAndClose(await this.#open(descriptor), `blob ${descriptor.digest}`, maxBytes);
+  }
+
+  async fetchLayer(request: LayerRequest): Promise<void> {
+    await copyLayer(await this.#open(request.descriptor), request);
+  }
+
+  async #open(descriptor: Descriptor): Promise<FilePart> {
+    const part = await this.#files.open(`blobs/sha256/${hexOf(descriptor.digest)}`);
+    if (part === undefined) {
+      throw new RuntimeError('data-loss', `${this.#files.path} lacks blob ${descriptor.digest}`);
+    }
+    if (part.length === descriptor.size) return part;
+    await part.file.close();
+    throw new RuntimeError(
+      'data-loss',
+      `blob ${descriptor.digest} in ${this.#files.path} has ${part.length} bytes, not ${descriptor.size}`,
+    );
+  }
+}
+
 export class LayoutSource implements ImageSource {
   readonly #files: LayoutFiles;
+  readonly #blobs: LayoutBlobs;
   readonly #wanted: string;
 
   constructor(files: LayoutFiles, wanted: string) {
     this.#files = files;
+    this.#blobs = new LayoutBlobs(files);
     this.#wanted = wanted;
   }
 
@@ -56,35 +91,12 @@ export class LayoutSource implements ImageSource {
     };
   }
 
-  async fetchDocument(descriptor: Descriptor, maxBytes: number): Promise<Uint8Array> {
-    return readAndClose(await this.#open(descriptor), `blob ${descriptor.digest}`, maxBytes);
+  fetchDocument(descriptor: Descriptor, maxBytes: number): Promise<Uint8Array> {
+    return this.#blobs.fetchDocument(descriptor, maxBytes);
   }
 
-  async fetchLayer({ descriptor, file, signal, onBytes }: LayerRequest): Promise<void> {
-    const part = await this.#open(descriptor);
-    const start = part.offset;
-    const fetch = (offset: number): Promise<BlobPart> => {
-      const options = { start: start + offset, end: start + part.length - 1, autoClose: false };
-      return Promise.resolve({ offset, body: part.file.createReadStream(options) });
-    };
-    try {
-      await downloadBlob({ descriptor, file, fetch, signal, onBytes });
-    } finally {
-      await part.file.close();
-    }
-  }
-
-  async #open(descriptor: Descriptor): Promise<FilePart> {
-    const part = await this.#files.open(`blobs/sha256/${hexOf(descriptor.digest)}`);
-    if (part === undefined) {
-      throw new RuntimeError('data-loss', `${this.#files.path} lacks blob ${descriptor.digest}`);
-    }
-    if (part.length === descriptor.size) return part;
-    await part.file.close();
-    throw new RuntimeError(
-      'data-loss',
-      `blob ${descriptor.digest} in ${this.#files.path} has ${part.length} bytes, not ${descriptor.size}`,
-    );
+  fetchLayer(request: LayerRequest): Promise<void> {
+    return this.#blobs.fetchLayer(request);
   }
 
   /** The image of the wanted name, else the only one. */
@@ -111,8 +123,52 @@ export class LayoutSource implements ImageSource {
   }
 }
 
+/** Closes the part. */
+export async function copyLayer(
+  part: FilePart,
+  { descriptor, file, signal, onBytes }: LayerRequest,
+): Promise<void> {
+  const start = part.offset;
+  const fetch = (offset: number): Promise<BlobPart> => {
+    const options = { start: start + offset, end: start + part.length - 1, autoClose: false };
+    return Promise.resolve({ offset, body: part.file.createReadStream(options) });
+  };
+  try {
+    await downloadBlob({ descriptor, file, fetch, signal, onBytes });
+  } finally {
+    await part.file.close();
+  }
+}
+
+function annotation(descriptor: Descriptor, name: string): string {
+  return descriptor.annotations.find(([key]) => key === name)?.[1] ?? '';
+}
+
 function refName(descriptor: Descriptor): string {
-  return descriptor.annotations.find(([key]) => key === REF_NAME)?.[1] ?? '';
+  return annotation(descriptor, REF_NAME);
+}
+
+/**
+ * What an entry of an archive is called: docker's full name, else as for a layout that is pulled. An
+ * entry that says nothing is called after the archive only if it `mayBe`: others say nothing either.
+ */
+export function nameOfEntry(
+  descriptor: Descriptor,
+  archive: string,
+  mayBe: boolean,
+): ImageReference | undefined {
+  const full = annotation(descriptor, IMAGE_NAME);
+  if (full !== '') {
+    try {
+      const reference = parseImageReference(full);
+      return reference.digest === '' ? reference : undefined;
+    } catch {
+      // Names nothing we could use.
+    }
+  }
+  if (refName(descriptor) === '' && !mayBe) return undefined;
+  const reference = nameOf(descriptor, archive);
+  return reference.digest === '' ? reference : undefined;
 }
 
 /**
@@ -120,10 +176,10 @@ function refName(descriptor: Descriptor): string {
  * `localhost/<name of the folder or file>:<the annotation, a tag, or latest>`.
  */
 function nameOf(descriptor: Descriptor, path: string): ImageReference {
-  const annotation = refName(descriptor);
-  if (annotation.includes('/')) {
+  const given = refName(descriptor);
+  if (given.includes('/')) {
     try {
-      return parseImageReference(annotation);
+      return parseImageReference(given);
     } catch {
       // Names nothing we could use: the image gets one made from the path.
     }
@@ -135,11 +191,15 @@ function nameOf(descriptor: Descriptor, path: string): ImageReference {
       .replace(/[^a-z0-9]+/g, '-')
       .replace(/^-+|-+$/g, '')
       .slice(0, 128) || 'image';
-  const tag = isTag(annotation) ? annotation : 'latest';
+  const tag = isTag(given) ? given : 'latest';
   return { registry: 'localhost', repository: name, tag, digest: '' };
 }
 
-async function readAndClose(part: FilePart, what: string, maxBytes: number): Promise<Uint8Array> {
+export async function readAndClose(
+  part: FilePart,
+  what: string,
+  maxBytes: number,
+): Promise<Uint8Array> {
   try {
     return await readPart(part, what, maxBytes);
   } finally {

@@ -202,7 +202,7 @@ function makeRecord(
     version: 1,
     id: manifest.config.digest as ImageId,
     repoTags: root.repoTag === '' ? [] : [root.repoTag],
-    repoDigests: [root.repoDigest],
+    repoDigests: root.repoDigest === '' ? [] : [root.repoDigest],
     size: manifest.layers.reduce((sum, { size }) => sum + size, manifest.config.size),
     layers: diffIds,
     config,

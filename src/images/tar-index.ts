@@ -5,6 +5,8 @@ import { RuntimeError } from '../core/errors.js';
 export interface TarMember {
   offset: number;
   size: number;
+  /** Of a symbolic link: what it points to, relative to its own folder. */
+  link?: string;
 }
 
 const BLOCK = 512;
@@ -40,6 +42,8 @@ export async function indexTar(
     if (!Number.isSafeInteger(size) || size < 0 || at + size > end) throw noTar(path, at);
     if (type === '0' || type === '\0' || type === '7')
       members.set(readName(header), { offset: at, size });
+    if (type === '2')
+      members.set(readName(header), { offset: at, size: 0, link: readField(header, 157, 257) });
     if (members.size > MOST_MEMBERS) {
       throw new RuntimeError('invalid-argument', `${path} has more than ${MOST_MEMBERS} members`);
     }
@@ -57,16 +61,17 @@ function hasRightChecksum(header: Buffer): boolean {
   return readNumber(header.subarray(148, 156)) === sum;
 }
 
+function readField(header: Buffer, from: number, to: number): string {
+  const bytes = header.subarray(from, to);
+  const zero = bytes.indexOf(0);
+  return bytes.toString('latin1', 0, zero < 0 ? bytes.length : zero);
+}
+
 function readName(header: Buffer): string {
-  const field = (from: number, to: number): string => {
-    const bytes = header.subarray(from, to);
-    const zero = bytes.indexOf(0);
-    return bytes.toString('latin1', 0, zero < 0 ? bytes.length : zero);
-  };
   // The prefix field is POSIX's; GNU puts times there, and its magic ends in spaces.
-  const isPosix = field(257, 263) === 'ustar';
-  const prefix = isPosix ? field(345, 500) : '';
-  const name = prefix === '' ? field(0, 100) : `${prefix}/${field(0, 100)}`;
+  const isPosix = readField(header, 257, 263) === 'ustar';
+  const prefix = isPosix ? readField(header, 345, 500) : '';
+  const name = prefix === '' ? readField(header, 0, 100) : `${prefix}/${readField(header, 0, 100)}`;
   return name.replace(/^(?:\.?\/)+/, '');
 }
 

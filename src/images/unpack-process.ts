@@ -24,6 +24,8 @@ export interface UnpackJob {
   targetFd: number;
   /** Templates may be compressed by xz, image layers may not. */
   allowXz?: boolean;
+  /** The content becomes the file `content` of the target folder, as it is. */
+  asFile?: boolean;
   mode: UnpackMode;
   signal: AbortSignal;
   onBytes: (doneBytes: number) => void;
@@ -115,6 +117,7 @@ function argumentsOf(job: UnpackJob, limits: UnpackLimits): string[] {
   const flags = [
     ...(job.mode === 'apply' ? ['--apply'] : []),
     ...(job.allowXz === true ? ['--allow-xz'] : []),
+    ...(job.asFile === true ? ['--as-file'] : []),
   ];
   return [
     'pvecri-unpack',

@@ -363,6 +363,12 @@ export class FakeNode {
       images: {
         pull: () => Promise.reject(new Error('no registry here')),
         pullsUnderWay: () => [],
+        tag: () => Promise.reject(new Error('no names here')),
+        save: () => {
+          throw new Error('no blobs here');
+        },
+        load: () => Promise.reject(new Error('no blobs here')),
+        details: () => Promise.reject(new Error('no blobs here')),
         find: (reference) => this.images.get(reference),
         list: () => [...this.images.values()],
         remove: (id) =>

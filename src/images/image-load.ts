@@ -1,0 +1,61 @@
+/** An archive of images that comes as a stream: kept in a file while its images are taken out. */
+import { open, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { randomUUID } from 'node:crypto';
+import { wrap } from '../core/errors.js';
+import { writeContent } from './content-file.js';
+import type { Unpack } from './unpack-process.js';
+
+export interface SpoolWork {
+  unpack: Unpack;
+  temporaryFolder: string;
+  signal: AbortSignal;
+}
+
+export interface Spooled {
+  /** An uncompressed archive. */
+  path: string;
+  remove(): Promise<void>;
+}
+
+/** gzip, zstd and xz; what is none of them is taken for an archive. */
+const COMPRESSED = ['1f8b', '28b52ffd', 'fd377a58'];
+
+/** Nothing is left of one that fails. */
+export async function spoolArchive(
+  work: SpoolWork,
+  bytes: AsyncIterable<Uint8Array>,
+): Promise<Spooled> {
+  const path = join(work.temporaryFolder, `archive-${randomUUID()}`);
+  const remove = (): Promise<void> => rm(path, { force: true });
+  try {
+    const file = await open(path, 'wx+', 0o600);
+    try {
+      let length = 0;
+      for await (const chunk of bytes) {
+        work.signal.throwIfAborted();
+        for (let at = 0; at < chunk.length;) {
+          at += (await file.write(chunk, at, chunk.length - at, length + at)).bytesWritten;
+        }
+        length += chunk.length;
+      }
+      const magic = Buffer.alloc(4);
+      await file.read(magic, 0, 4, 0);
+      if (!COMPRESSED.some((hex) => magic.toString('hex').startsWith(hex))) return { path, remove };
+      const content = await writeContent(work.unpack, {
+        ...work,
+        file,
+        length,
+        diffId: '',
+        digest: '',
+      });
+      await remove();
+      return content;
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    await remove();
+    throw wrap(error, 'cannot keep the archive while it is loaded');
+  }
+}
