@@ -8,8 +8,7 @@ import { formatImageReference, imageName, parseImageReference } from '../core/im
 import { asArray, asObject, asString, asStrings, optional, property } from '../core/json-shape.js';
 import { MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, type Descriptor } from '../core/oci.js';
 import { parseStrictJson } from '../core/strict-json.js';
-import type { ArchivedImage } from './image-archive.js';
-import type { ImageSource } from './image-source.js';
+import type { ArchivedImage, ImageSource } from './image-source.js';
 import type { FilePart, LayoutFiles } from './layout-files.js';
 import { copyLayer, readAndClose } from './layout-source.js';
 

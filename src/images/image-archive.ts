@@ -1,16 +1,9 @@
 /** The images in an archive: an OCI image layout, or what `docker save` writes, compressed or not. */
-import type { ImageReference } from '../core/image-reference.js';
 import { RuntimeError } from '../core/errors.js';
 import { readDockerArchive } from './docker-archive.js';
-import type { ImageSource } from './image-source.js';
+import type { ArchivedImage } from './image-source.js';
 import { LayoutArchive } from './layout-files.js';
 import { readLayoutArchive } from './layout-archive.js';
-
-export interface ArchivedImage {
-  /** What it is called, without digests; empty when the archive does not say. */
-  names: ImageReference[];
-  source: ImageSource;
-}
 
 /** `name` is the archive's own, for images that have none. */
 export async function readImageArchive(path: string, name: string): Promise<ArchivedImage[]> {

@@ -1,5 +1,6 @@
 /** Where the parts of one image come from while it is pulled: a registry, a layout folder, an archive. */
 import type { FileHandle } from 'node:fs/promises';
+import type { ImageReference } from '../core/image-reference.js';
 import type { Descriptor } from '../core/oci.js';
 
 /** The manifest or index that a reference names, verified where the reference has a digest. */
@@ -27,4 +28,11 @@ export interface ImageSource {
   fetchDocument(descriptor: Descriptor, maxBytes: number, signal: AbortSignal): Promise<Uint8Array>;
   /** A compressed layer. */
   fetchLayer(request: LayerRequest): Promise<void>;
+}
+
+/** One of the images in an archive. */
+export interface ArchivedImage {
+  /** What it is called, all with a tag; empty when the archive does not say. */
+  names: ImageReference[];
+  source: ImageSource;
 }

@@ -9,8 +9,7 @@ import {
   selectManifest,
   type Descriptor,
 } from '../core/oci.js';
-import type { ArchivedImage } from './image-archive.js';
-import type { ImageSource, RootDocument } from './image-source.js';
+import type { ArchivedImage, ImageSource, RootDocument } from './image-source.js';
 import type { LayoutFiles } from './layout-files.js';
 import { LayoutBlobs, nameOfEntry, readAndClose } from './layout-source.js';
 

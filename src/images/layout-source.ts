@@ -187,7 +187,7 @@ function nameOf(descriptor: Descriptor, path: string): ImageReference {
   const name =
     basename(path)
       .toLowerCase()
-      .replace(/\.tar$/, '')
+      .replace(/\.(tar|tgz|tar\.(gz|zst|xz))$/, '')
       .replace(/[^a-z0-9]+/g, '-')
       .replace(/^-+|-+$/g, '')
       .slice(0, 128) || 'image';

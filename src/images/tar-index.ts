@@ -25,8 +25,8 @@ export async function indexTar(
   const members = new Map<string, TarMember>();
   const header = Buffer.alloc(BLOCK);
   let paxSize: number | undefined;
-  if (end > 0 && end < BLOCK) throw noTar(path, 0);
-  for (let at = 0; at + BLOCK <= end;) {
+  for (let at = 0; at < end;) {
+    if (at + BLOCK > end) throw noTar(path, at);
     await file.read(header, 0, BLOCK, at);
     if (header.every((byte) => byte === 0)) break;
     if (!hasRightChecksum(header)) throw noTar(path, at);
