@@ -70,10 +70,11 @@ export class OverlayStorage implements StorageDriver {
     const { root, addon, sizeLimitBytes: limitBytes = 0 } = options;
     const trash = join(root, TRASH);
     await mkdir(trash, { recursive: true, mode: 0o700 });
-    for (const name of await readdir(trash)) await removeTree(join(trash, name));
     const filesystem = filesystemOf(await realpath(root));
     await probeOverlay({ addon, folder: trash, filesystem });
     const quotas = await ProjectQuotas.open({ addon, root, filesystem, limitBytes });
+    for (const name of await readdir(trash)) await destroy(join(trash, name), quotas);
+    await quotas?.sweep();
     const layers = await OverlayLayers.open(options.layersRoot);
     return new OverlayStorage(options, layers, filesystem.mountpoint, quotas);
   }
@@ -153,11 +154,9 @@ export class OverlayStorage implements StorageDriver {
     this.#usage.forget(id);
     const grave = join(this.#root, TRASH, id);
     try {
-      const project = this.#quotas && (await this.#project(id, this.#quotas));
       this.#projects.delete(id);
       await this.#bury(id, grave);
-      await removeTree(grave);
-      if (project !== undefined) await this.#quotas?.release(project);
+      await destroy(grave, this.#quotas);
     } catch (error) {
       throw wrap(error, `cannot remove the root filesystem of container ${id}`);
     }
@@ -181,8 +180,7 @@ export class OverlayStorage implements StorageDriver {
       if (hasCode(error, 'ENOENT')) return;
       if (!hasCode(error, 'EXDEV')) throw error;
       // The administrator has made a project of what is above: nothing is moved into it from another.
-      await this.#addon.setProject(folder, await this.#addon.projectOf(join(this.#root, TRASH)));
-      await rename(folder, grave);
+      await destroy(folder, this.#quotas);
     }
   }
 
@@ -205,6 +203,18 @@ export class OverlayStorage implements StorageDriver {
 }
 
 const TRASH = '.trash';
+
+/** A container's folder with all that is in it, and the limit of its project. */
+async function destroy(folder: string, quotas: ProjectQuotas | undefined): Promise<void> {
+  let project;
+  try {
+    project = await quotas?.projectOf(folder);
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT', 'ENOTDIR')) throw error;
+  }
+  await removeTree(folder);
+  if (project !== undefined) await quotas?.release(project);
+}
 
 /** The id a folder is of; none for a folder that is not ours. */
 function containerIds(name: string): ContainerId[] {

@@ -30,8 +30,7 @@ interface Question {
 }
 
 /**
- * Which project a layer has is told by its folder alone, so there is nothing to lose in a crash. What a
- * crash can leave is a limit of a project that owns nothing: taken away at the start.
+ * Which project a layer has is told by its folder alone, so there is nothing to lose in a crash.
  */
 export class ProjectQuotas {
   readonly #addon: QuotaAddon;
@@ -51,11 +50,14 @@ export class ProjectQuotas {
     const { addon, root, limitBytes } = options;
     const state = await addon.quotaState(root);
     if (limitBytes > 0 && !state.enforced) throw cannotLimit(options);
-    if (!state.accounted) return undefined;
-    for (const project of await addon.listProjects(root, FIRST, LAST)) {
-      if (project.inodesUsed === 0) await addon.setProjectLimit(root, project.id, 0);
+    return state.accounted ? new ProjectQuotas(options) : undefined;
+  }
+
+  /** Takes away the limits of projects that own nothing: a killed agent may have left some. */
+  async sweep(): Promise<void> {
+    for (const { id, inodesUsed } of await this.#addon.listProjects(this.#root, FIRST, LAST)) {
+      if (inodesUsed === 0) await this.release(id);
     }
-    return new ProjectQuotas(options);
   }
 
   /** Gives a folder that is new and empty a project of its own. */

@@ -84,20 +84,7 @@ export class DriverBench {
 
   /** An image of layers that may not be there. */
   record(layers: readonly Layer[]): ImageRecord {
-    return {
-      version: 1,
-      id: `sha256:${'0'.repeat(64)}` as ImageId,
-      repoTags: [],
-      repoDigests: [],
-      size: 1,
-      layers: layers.map((layer) => digestOf(makeTar(layer))),
-      config: {
-        ...{ user: '', env: [], entrypoint: [], cmd: [], workingDir: '', volumes: [] },
-        ...{ stopSignal: '', labels: [] },
-      },
-      createdAt: '',
-      pulledAt: '0',
-    };
+    return imageOf(layers.map((layer) => digestOf(makeTar(layer))));
   }
 
   async addLayer(key: LayerKey, layer: Layer): Promise<StoredLayer> {
@@ -165,4 +152,22 @@ export class DriverBench {
 /** Ids of containers, each its own. */
 export function containerId(digit: number): ContainerId {
   return parseContainerId(digit.toString(16).padStart(2, '0').repeat(32));
+}
+
+/** An image of nothing but layers. */
+export function imageOf(layers: string[]): ImageRecord {
+  return {
+    version: 1,
+    id: `sha256:${'0'.repeat(64)}` as ImageId,
+    repoTags: [],
+    repoDigests: [],
+    size: 1,
+    layers,
+    config: {
+      ...{ user: '', env: [], entrypoint: [], cmd: [], workingDir: '', volumes: [] },
+      ...{ stopSignal: '', labels: [] },
+    },
+    createdAt: '',
+    pulledAt: '0',
+  };
 }

@@ -37,7 +37,7 @@ for (const kind of [
 
     const hasLimit = kind.endsWith('quotas');
     // btrfs and XFS are larger than that, and give space back late.
-    const isSmall = kind === 'tmpfs' || kind.startsWith('ext4');
+    const isSmall = kind === 'tmpfs' || kind === 'ext4';
     describeDriver(
       'the overlay driver',
       {
