@@ -28,6 +28,7 @@ import { OverlayStorage } from './storage/overlay-storage.js';
 import { TmpfsSharedMemory } from './storage/pod-shared-memory.js';
 import { FileObjectFolders } from './store/object-folders.js';
 import { FileStateStore } from './store/state-store.js';
+import { parseByteSize } from './util/byte-size.js';
 import { KeyedMutex } from './util/keyed-mutex.js';
 
 export interface Composition {
@@ -64,7 +65,12 @@ export async function compose(
   const readPolicy = (): Promise<ImagePolicy> => ImagePolicy.read(imageConfig.policy);
   const imagesRoot = join(root, 'images');
   const layersRoot = join(imagesRoot, 'layers');
-  const storage = await OverlayStorage.open({ root: join(root, 'rootfs'), layersRoot, addon });
+  const storage = await OverlayStorage.open({
+    root: join(root, 'rootfs'),
+    layersRoot,
+    addon,
+    sizeLimitBytes: parseByteSize(config.rootfs.size_limit) ?? 0,
+  });
   const images = await FolderImageStore.open({
     root: imagesRoot,
     layers: storage,

@@ -1,6 +1,7 @@
 /** The one description of the configuration: keys, defaults, checks and the text of the manual. */
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import { parseByteSize } from '../util/byte-size.js';
 import { hasControlCharacter } from '../util/control-characters.js';
 
 export interface KeyInfo {
@@ -92,6 +93,16 @@ export const configSchema = z.strictObject({
           'File that says which images are accepted and whose signatures they need, as containers-policy.json(5) has it. Without the default file every image is accepted; a file that is named here must be there.',
         expects: PATH,
         reloadable: true,
+      }),
+    })
+    .prefault({}),
+  rootfs: z
+    .strictObject({
+      size_limit: z.string().refine(isSizeLimit).default('0').register(keyInfo, {
+        description:
+          'What each container may write below its root directory, such as `10GiB`; `0` sets no limit. With overlayfs it takes a file system with project quotas: docs/storage.md. Containers that are there keep theirs.',
+        expects: '"0", or a whole number with KiB, MiB, GiB or TiB, from "1MiB" to "1024TiB"',
+        reloadable: false,
       }),
     })
     .prefault({}),
@@ -209,6 +220,12 @@ function isPlainPath(text: string): boolean {
     .slice(1)
     .split('/')
     .every((part) => part !== '' && part !== '.' && part !== '..');
+}
+
+/** Less would not let a container start. */
+function isSizeLimit(text: string): boolean {
+  const bytes = parseByteSize(text);
+  return bytes === 0 || (bytes !== undefined && bytes >= 2 ** 20);
 }
 
 function isLoopback(text: string): boolean {
