@@ -17,6 +17,7 @@
 #include "addon/seccomp_call.h"
 #include "addon/terminal_calls.h"
 #include "addon/tree_counter.h"
+#include "addon/tree_listing.h"
 
 namespace {
 
@@ -34,6 +35,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   pvecri::ExportCgroupMoves(env, exports);
   pvecri::ExportCgroupSweeper(env, exports);
   pvecri::ExportTreeCounter(env, exports);
+  pvecri::ExportTreeListing(env, exports);
   pvecri::ExportNotify(env, exports);
   pvecri::ExportLxcCalls(env, exports);
   pvecri::ExportTerminalCalls(env, exports);

@@ -16,6 +16,15 @@ export interface NativeAddon {
   ExitWatcher: new (onExit: (token: number, status: ExitStatus | null) => void) => ExitWatcher;
   CgroupSweeper: new () => CgroupSweeper;
   TreeCounter: new (path: string) => TreeCounter;
+  /**
+   * What lies below a folder that nobody changes, the folder included: bytes and inodes on disk, and a
+   * fingerprint of names, types, modes, owners, sizes, times in seconds, link targets and extended
+   * attributes, with the files' content as well when that is asked for. On a thread of its own.
+   */
+  treeListing(
+    path: string,
+    withContent: boolean,
+  ): Promise<{ bytes: number; inodes: number; fingerprint: string }>;
 
   pidfdOpen(pid: number): number;
   /** Throws ESRCH when the process is gone. */
