@@ -8,7 +8,23 @@ import type { Blob, BuiltImage } from './oci-image.js';
 export interface DockerRegistry {
   /** `127.0.0.1:PORT` */
   host: string;
+  pid: number;
   stop: () => Promise<void>;
+}
+
+/** One in a network namespace, for an agent that lives there; `images` by `repository:tag`. */
+export async function startRegistryBeside(
+  netns: string,
+  folder: string,
+  images: Record<string, BuiltImage>,
+): Promise<DockerRegistry> {
+  const filler = await startDockerRegistry(folder);
+  for (const [name, image] of Object.entries(images)) {
+    const [repository = '', tag = ''] = name.split(':');
+    await push(filler.host, repository, tag, image);
+  }
+  await filler.stop();
+  return startDockerRegistry(folder, '', ['nsenter', `--net=${netns}`]);
 }
 
 /** `extra` is YAML at the top level of its configuration; `wrapper` runs it, by exec. */
@@ -42,6 +58,7 @@ ${extra}`,
     child.stderr.resume();
     return {
       host,
+      pid: child.pid ?? 0,
       stop: async () => {
         child.kill('SIGKILL');
         await ended;

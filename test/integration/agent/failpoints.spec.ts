@@ -14,9 +14,11 @@ import { ContainerState } from '../../../src/cri/gen/container.js';
 import { NamespaceMode } from '../../../src/cri/gen/namespace.js';
 import { PodSandboxState } from '../../../src/cri/gen/sandbox.js';
 import { CGROUP_ROOT } from '../../support/agent.js';
-import { containerRequest, podRequest, shell } from '../../support/cri-requests.js';
+import { containerRequest, IMAGE, podRequest, shell } from '../../support/cri-requests.js';
+import { startRegistryBeside, type DockerRegistry } from '../../support/docker-registry.js';
 import { FailpointAgent } from '../../support/failpoint-agent.js';
-import { buildImage, writeLayout } from '../../support/oci-image.js';
+import { unreferencedImageFiles } from '../../support/image-files.js';
+import { buildImage, writeLayout, type BuiltImage } from '../../support/oci-image.js';
 import { until } from '../../support/processes.js';
 import { file, folder } from '../../support/tar.js';
 
@@ -32,12 +34,21 @@ const counting = (pause: string): string =>
 /** Of the bystander alone, to tell its processes from others. */
 const PAUSE = '0.123';
 
+const folders = ['proc', 'sys', 'dev', 'etc', 'tmp'].map((name) => folder(name));
+const ONE_LAYER = [...folders, file('one', 'one')];
+const config = { Cmd: ['/one'] };
+const FIRST = buildImage({ layers: [ONE_LAYER, [file('two', 'two')]], config });
+/** Shares a layer with it. */
+const SECOND = buildImage({ layers: [ONE_LAYER, [file('three', 'three')]], config });
+
 /** One agent, a pod that must not notice anything, and what the scenarios do with CRI. */
 class Lane {
   readonly agent = new FailpointAgent();
   bystander = { pod: '', container: '', pid: 0 };
   baseline: string[] = [];
-  pulledReference = '';
+  readonly #layout = join(this.agent.folder, 'pulled');
+  pulledReference = `oci:${this.#layout}:${PULLED}`;
+  #registry: DockerRegistry | undefined;
 
   async start(): Promise<void> {
     await this.agent.start();
@@ -46,18 +57,24 @@ class Lane {
     const container = await this.create(pod, 'counter', counting(PAUSE));
     await this.agent.client.runtime.startContainer({ containerId: container });
     this.bystander = { pod, container, pid: (await this.status(container)).pid };
-    const layout = join(this.agent.folder, 'pulled');
-    const folders = ['proc', 'sys', 'dev', 'etc', 'tmp'].map((name) => folder(name));
-    const image = buildImage({
-      layers: [[...folders, file('one', 'one')], [file('two', 'two')]],
-      config: { Cmd: ['/one'] },
-    });
-    writeLayout(layout, { [PULLED]: image });
-    this.pulledReference = `oci:${layout}:${PULLED}`;
+    this.offer(FIRST);
     this.baseline = this.left();
   }
 
+  /** What the tag of the layout names from now on. */
+  offer(image: BuiltImage): void {
+    writeLayout(this.#layout, { [PULLED]: image });
+  }
+
+  /** The same image in a registry that the agent can reach. */
+  async registryReference(): Promise<string> {
+    const { netns, folder } = this.agent;
+    this.#registry ??= await startRegistryBeside(netns, folder, { 'pulled:1': FIRST });
+    return `${this.#registry.host}/pulled:1`;
+  }
+
   async close(): Promise<void> {
+    await this.#registry?.stop();
     await this.agent.client.runtime.removePodSandbox({ podSandboxId: this.bystander.pod });
     const lines = this.agent.readLog('counter.log').trimEnd().split('\n');
     const left = await this.agent.close();
@@ -71,6 +88,7 @@ class Lane {
 
   /** After a failure: all away, whatever it is. */
   async abandon(): Promise<void> {
+    await this.#registry?.stop();
     await this.agent.restart();
     const { runtime } = this.agent.client;
     const { items } = await runtime.listPodSandbox({ filter: undefined });
@@ -106,6 +124,11 @@ class Lane {
     const image = this.image(reference);
     const request = { image, auth: undefined, sandboxConfig: undefined };
     return (await this.agent.client.image.pullImage(request)).imageRef;
+  }
+
+  async imageId(name: string): Promise<string | undefined> {
+    const { image } = this.agent.client;
+    return (await image.imageStatus({ image: this.image(name), verbose: false })).image?.id;
   }
 
   removeImage(name: string) {
@@ -159,7 +182,7 @@ class Lane {
       if (podSandboxId !== this.bystander.pod) await runtime.removePodSandbox({ podSandboxId });
     const { images } = await image.listImages({ filter: undefined });
     for (const { id, repoTags } of images)
-      if (repoTags.includes(PULLED)) await this.removeImage(id);
+      if (!repoTags.includes(IMAGE)) await this.removeImage(id);
     for (const name of ['c.log', 'c.log.1']) rmSync(join(this.agent.logs, name), { force: true });
     for (let i = 0; this.left().join('\n') !== this.baseline.join('\n'); i++) {
       if (i === 100) assert.deepEqual(this.left(), this.baseline);
@@ -174,6 +197,8 @@ class Lane {
 interface Scenario {
   prepare(lane: Lane): Promise<string[]>;
   call(lane: Lane, ids: string[]): Promise<unknown>;
+  /** What holds right after the restart. */
+  check?(lane: Lane, ids: string[]): Promise<void>;
   repeat(lane: Lane, ids: string[]): Promise<void>;
 }
 
@@ -293,32 +318,70 @@ const scenarios: Record<string, Scenario> = {
   PullImage: {
     prepare: () => Promise.resolve([]),
     call: (lane) => lane.pull(lane.pulledReference),
-    repeat: useImage,
+    check: checkImages,
+    repeat: async (lane) => {
+      assert.equal(await lane.pull(lane.pulledReference), FIRST.id);
+      assert.equal(await lane.imageId(PULLED), FIRST.id);
+      await checkImages(lane);
+    },
+  },
+  'PullImage from a registry': {
+    prepare: async (lane) => [await lane.registryReference()],
+    call: (lane, [reference = '']) => lane.pull(reference),
+    check: checkImages,
+    repeat: async (lane, [reference = '']) => {
+      assert.equal(await lane.pull(reference), FIRST.id);
+      assert.equal(await lane.imageId(reference), FIRST.id);
+      await checkImages(lane);
+    },
+  },
+  'PullImage that moves a tag': {
+    prepare: async (lane) => {
+      await lane.pull(lane.pulledReference);
+      lane.offer(SECOND);
+      return [];
+    },
+    call: (lane) => lane.pull(lane.pulledReference),
+    check: async (lane) => {
+      const id = await lane.imageId(PULLED);
+      assert.ok(id === FIRST.id || id === SECOND.id, `the tag names ${id}`);
+      assert.equal(await lane.imageId(FIRST.id), FIRST.id);
+      await checkImages(lane);
+    },
+    repeat: async (lane) => {
+      assert.equal(await lane.pull(lane.pulledReference), SECOND.id);
+      assert.equal(await lane.imageId(PULLED), SECOND.id);
+      await checkImages(lane);
+      lane.offer(FIRST);
+    },
   },
   RemoveImage: {
     prepare: async (lane) => [await lane.pull(lane.pulledReference)],
     call: (lane) => lane.removeImage(PULLED),
+    check: checkImages,
     repeat: async (lane) => {
       await lane.removeImage(PULLED);
       const { images } = await lane.agent.client.image.listImages({ filter: undefined });
       assert.equal(images.length, 1);
-      await useImage(lane);
+      assert.deepEqual(lane.left(), lane.baseline);
+      await lane.pull(lane.pulledReference);
+      await checkImages(lane);
     },
   },
 };
 
-/** Pulled again, the image is whole: a container stands on it. */
-async function useImage(lane: Lane): Promise<void> {
-  const id = await lane.pull(lane.pulledReference);
-  const { image } = await lane.agent.client.image.imageStatus({
-    image: lane.image(PULLED),
-    verbose: false,
-  });
-  assert.equal(image?.id, id);
-  const change = { image: { image: id } };
-  const request = containerRequest(lane.bystander.pod, 'pulled', ['/one'], change);
-  const { containerId } = await lane.agent.client.runtime.createContainer(request);
-  await lane.agent.client.runtime.removeContainer({ containerId });
+/** Each image that is listed is whole: a container stands on it. Nothing lies there that belongs to none. */
+async function checkImages(lane: Lane): Promise<void> {
+  const { runtime, image } = lane.agent.client;
+  const { images } = await image.listImages({ filter: undefined });
+  for (const { id, repoTags } of images) {
+    if (repoTags.includes(IMAGE)) continue;
+    const change = { image: { image: id } };
+    const request = containerRequest(lane.bystander.pod, 'pulled', ['/one'], change);
+    const { containerId } = await runtime.createContainer(request);
+    await runtime.removeContainer({ containerId });
+  }
+  assert.deepEqual(unreferencedImageFiles(lane.agent.root), []);
 }
 
 describe(`kill -9 at failpoints (seed ${SEED})`, function () {
@@ -386,6 +449,7 @@ async function tryVerb(lane: Lane, verb: string, scenario: Scenario): Promise<vo
     try {
       const made = await scenario.prepare(lane);
       name = await lane.agent.killAt(point, () => scenario.call(lane, made));
+      await scenario.check?.(lane, made);
       await scenario.repeat(lane, made);
       await lane.checkAndClear();
     } catch (error) {
