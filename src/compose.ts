@@ -71,7 +71,9 @@ export async function compose(
     addon,
     sizeLimitBytes: parseByteSize(config.rootfs.size_limit) ?? 0,
   });
+  const host = readHostFacts(addon, new HostAppArmor(spawner));
   const images = await FolderImageStore.open({
+    bootId: host.bootId,
     root: imagesRoot,
     layers: storage,
     unpack: createUnpack(spawner),
@@ -84,11 +86,9 @@ export async function compose(
   });
   const metrics = await loadMetrics(config, () => images.pullsUnderWay());
   const objects = new Objects();
-  for (const file of images.unreadable) {
-    log.error({ ...file }, 'cannot read the record of an image or layer; it is kept, but not used');
-    objects.unreadable.push(file);
+  for (const file of images.unreadable()) {
+    log.error({ ...file }, 'the record of an image or layer is damaged or too new; it is not used');
   }
-  const host = readHostFacts(addon, new HostAppArmor(spawner));
   const context: RuntimeContext = {
     store: new FileStateStore(root),
     folders: new FileObjectFolders({ root, state }),
@@ -116,6 +116,7 @@ export async function compose(
       imageConfig = changed.images;
     },
     close: async () => {
+      await images.close();
       if (objects.isEmpty()) for (const { base } of layouts.all) await cgroups.remove(base);
       tree.close();
       spawner.close();

@@ -20,6 +20,7 @@ import { listenMetrics } from './observe/metrics-server.js';
 import { Notifier } from './observe/notify.js';
 import { StatsCollector } from './runtime/stats.js';
 import type { RuntimeContext } from './runtime/context.js';
+import { checkAfterStart } from './runtime/image-check.js';
 import { recover } from './runtime/recovery.js';
 import { lockRoot } from './store/root-lock.js';
 import { listenStreaming, type StreamingServer } from './streaming/server.js';
@@ -103,6 +104,12 @@ class Daemon {
     }
     await prepareAppArmor(context);
     this.#ready = true;
+    const checking = new AbortController();
+    const checked = checkAfterStart(context, checking.signal);
+    this.#closers.push(() => {
+      checking.abort();
+      return checked;
+    });
     const onReload = (): void => void this.#reload(composition, notifier);
     process.on('SIGHUP', onReload);
     this.#closers.push(() => process.off('SIGHUP', onReload));

@@ -133,9 +133,11 @@ class Listing {
     fingerprint_.AddNumber(status.st_mode);
     fingerprint_.AddNumber(status.st_uid);
     fingerprint_.AddNumber(status.st_gid);
-    // Not nanoseconds, which not every file system keeps; of a folder no size, which is its
-    // history.
-    fingerprint_.AddNumber(static_cast<uint64_t>(status.st_mtim.tv_sec));
+    // Not nanoseconds, which not every file system keeps. Folders that an archive does not name,
+    // and whiteouts, have the time of their unpacking; of a folder the size is its history.
+    if (S_ISREG(status.st_mode) || S_ISLNK(status.st_mode)) {
+      fingerprint_.AddNumber(static_cast<uint64_t>(status.st_mtim.tv_sec));
+    }
     if (S_ISREG(status.st_mode)) fingerprint_.AddNumber(static_cast<uint64_t>(status.st_size));
     if (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode)) fingerprint_.AddNumber(status.st_rdev);
     if (S_ISLNK(status.st_mode)) {

@@ -6,6 +6,7 @@ import type { Readable, Writable } from 'node:stream';
 import type { RuntimeError } from './errors.js';
 import type { ImageDetails } from './image-details.js';
 import type { CgroupSetting } from './resources.js';
+import type { CheckDepth, CheckOptions, ImageCheck } from './image-check.js';
 import type { ContainerId, ImageId, SandboxId } from './ids.js';
 import type {
   CgroupPlan,
@@ -149,13 +150,35 @@ export interface LayerStorage {
    * parent with changes (core/layer-key.ts).
    */
   readonly keyedBy: LayerKeyKind;
-  /** Every whole layer. Undoes what an earlier agent has begun; what is damaged is removed. */
+  /** Every whole layer. Undoes what an earlier agent has begun; nothing that may be in use is removed. */
   loadLayers(): Promise<LoadedLayers>;
   /** A place to unpack a layer into, unseen until it is committed. The parent must be there. */
   draftLayer(key: LayerKey): Promise<LayerDraft>;
   /** Gone at once for everybody who asks; idempotent. No child of it and no container may be left. */
   removeLayer(key: string): Promise<void>;
+  /** Absent where nobody but the layers' own file system can find damage. */
+  readonly upkeep?: LayerUpkeep;
 }
+
+/** How damage to unpacked layers is found, and mended under the feet of what runs. */
+export interface LayerUpkeep {
+  /** What a layer takes on disk, exactly; remembers what is in it, for `check`. */
+  measure(key: string): Promise<StoredLayer>;
+  /** Compares names, types, owners, modes, sizes and times with what `measure` saw. */
+  check(key: string): Promise<LayerCondition>;
+  /** Whether a layer has what was unpacked into a draft, content included. */
+  isSame(key: string, draft: LayerDraft): Promise<boolean>;
+  /** Out of the way, so that it can be made anew. What runs on it goes on. OK when it is not there. */
+  retire(key: string): Promise<void>;
+  /** Removes the retired ones but those of these keys. */
+  purge(used: ReadonlySet<string>): Promise<void>;
+}
+
+export type LayerCondition =
+  | { state: 'sound' }
+  /** Nobody has measured it. */
+  | { state: 'unmeasured' }
+  | { state: 'damaged'; reason: string };
 
 export type LayerKeyKind = 'diff' | 'chain';
 
@@ -172,6 +195,8 @@ export interface LoadedLayers {
   layers: StoredLayer[];
   /** By key: layers of a newer agent, which must stay but cannot be used. */
   newer: Map<string, RuntimeError>;
+  /** By key, with the reason: they stay for what runs on them until they are retired or removed. */
+  damaged?: Map<string, string>;
 }
 
 export interface StoredLayer {
@@ -179,6 +204,8 @@ export interface StoredLayer {
   /** What it takes on disk. */
   bytes: number;
   inodes: number;
+  /** False for an estimate, until somebody has `LayerUpkeep.measure` look. */
+  isMeasured?: boolean;
 }
 
 export interface LayerDraft {
@@ -275,6 +302,17 @@ export interface ImageStore {
    * bytes that came back; 0 for an image that is not there.
    */
   remove(id: ImageId): Promise<number>;
+  /**
+   * Removes what no image needs, now and after each removal; before the first call nothing but records
+   * is removed. What images in `inUse` have unpacked stays, whether they are listed or not.
+   */
+  startCollecting(inUse: () => ReadonlySet<ImageId>): Promise<void>;
+  /** Finds damage, mends what can be mended without a registry, and quarantines single images. */
+  check(options: CheckOptions): Promise<ImageCheck>;
+  /** What check is to be made after this start; null for none. */
+  dueCheck(): CheckDepth | null;
+  /** Images that are not used, with the reason. */
+  unreadable(): UnreadableFile[];
   usage(): Promise<{
     mountpoint: string;
     usedBytes: number;

@@ -18,12 +18,12 @@ export function imageService(context: RuntimeContext, gate: Gate): UntypedServic
       const found = wanted === '' ? context.images.list() : [context.images.find(wanted)];
       return { images: found.flatMap((image) => (image ? [toImage(image)] : [])) };
     }),
-    imageStatus: rpc('ImageStatus', ({ image, verbose }: wire.ImageStatusRequest) => {
+    imageStatus: rpc('ImageStatus', async ({ image, verbose }: wire.ImageStatusRequest) => {
       const found = context.images.find(reference('ImageStatus', image));
       // An absent image is an answer without an image, not an error (CRI, ImageStatus).
       const response: wire.ImageStatusResponse = {
         image: found && toImage(found),
-        info: new Map(verbose && found ? [['info', JSON.stringify(found)]] : []),
+        info: new Map(verbose && found ? [['info', await describe(context, found)]] : []),
       };
       return response;
     }),
@@ -56,6 +56,11 @@ export function imageService(context: RuntimeContext, gate: Gate): UntypedServic
 function reference(rpc: string, spec: ImageSpec | undefined): string {
   if (spec && spec.image !== '') return spec.image;
   throw new RuntimeError('invalid-argument', `${rpc}: image is empty: name one`);
+}
+
+async function describe(context: RuntimeContext, image: ImageRecord): Promise<string> {
+  const { layers, imageSpec } = await context.images.details(image.id);
+  return JSON.stringify({ ...image, layers, imageSpec });
 }
 
 function toImage(image: ImageRecord): Image {

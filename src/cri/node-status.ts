@@ -45,7 +45,10 @@ export async function nodeStatus(
         ? [
             ['config', JSON.stringify(facts.config)],
             ['podCidrs', JSON.stringify(facts.podCidrs)],
-            ['unreadable', JSON.stringify(context.objects.unreadable)],
+            [
+              'unreadable',
+              JSON.stringify([...context.objects.unreadable, ...context.images.unreadable()]),
+            ],
           ]
         : [],
     ),

@@ -1,6 +1,7 @@
 /** Content-addressed blobs: indexes, manifests, configs and the compressed layers of whole images. */
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { statSync } from 'node:fs';
+import { mkdir, open, readdir, rename, rm, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hexOf } from '../core/digest.js';
 import { hasCode } from '../core/errors.js';
@@ -39,7 +40,7 @@ export class BlobStore {
     const store = new BlobStore(folder, temporary);
     for (const name of await readdir(folder)) {
       if (!/^[0-9a-f]{64}$/.test(name)) await rm(join(folder, name), { force: true });
-      else store.#sizes.set(`sha256:${name}`, (await stat(join(folder, name))).size);
+      else store.#sizes.set(`sha256:${name}`, statSync(join(folder, name)).size);
     }
     return store;
   }
@@ -105,6 +106,13 @@ export class BlobStore {
         else this.#pins.delete(digest);
       }
     };
+  }
+
+  /** Takes a blob away that is not what it is called. */
+  async discard(digest: string): Promise<void> {
+    this.#sizes.delete(digest);
+    await rm(this.#path(digest), { force: true });
+    await syncFolder(this.#folder);
   }
 
   /** Removes every blob that is neither in `needed` nor pinned. */

@@ -3,13 +3,15 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RuntimeError, wrap } from '../core/errors.js';
+import type { CheckDepth, CheckOptions, ImageCheck } from '../core/image-check.js';
+import { parseImageConfig } from '../core/image-config.js';
 import type { ImageDetails } from '../core/image-details.js';
 import type { ImageId } from '../core/ids.js';
 import { formatImageReference, parseImageReference } from '../core/image-reference.js';
-import { hexOf } from '../core/digest.js';
+import { sha256Of } from '../core/digest.js';
 import { layerKeys } from '../core/layer-key.js';
 import type { ImageRecord } from '../core/model.js';
-import { platformsOf, type Platform } from '../core/oci.js';
+import { MAX_CONFIG_BYTES, platformsOf, type Platform } from '../core/oci.js';
 import type {
   ArchiveFormat,
   ImageStore,
@@ -18,6 +20,7 @@ import type {
   LoadOptions,
   PullOptions,
   RegistryAuth,
+  UnreadableFile,
 } from '../core/ports.js';
 import type { PullReport, PullUnderWay } from '../core/pull-progress.js';
 import { KeyedMutex } from '../util/keyed-mutex.js';
@@ -25,11 +28,14 @@ import { mountpointOf } from '../util/mountinfo.js';
 import { removeTree } from '../util/remove-tree.js';
 import { SharedWork } from '../util/shared-work.js';
 import { BlobStore } from './blob-store.js';
+import { CleanEnd } from './clean-end.js';
+import { checkStore } from './image-check.js';
+import { ImageNames } from './image-names.js';
 import { parseImageOrigin, type ImageOrigin } from './image-origin.js';
 import { readImageArchive } from './image-archive.js';
 import { imageDetails } from './image-details.js';
 import { spoolArchive } from './image-load.js';
-import { ImageRecords, type StoredImage } from './image-records.js';
+import { ImageRecords, type Fault, type StoredImage } from './image-records.js';
 import { saveImages } from './image-save.js';
 import type { ArchivedImage, ImageSource } from './image-source.js';
 import { LayerStore } from './layer-store.js';
@@ -37,6 +43,7 @@ import { openSibling, openSource, type OpenRegistry } from './image-origin-sourc
 import { PullProgress } from './pull-progress.js';
 import { pullImage, type PulledImage } from './pull-work.js';
 import type { ImagePolicy } from './signature/image-policy.js';
+import { readDocument } from './stored-manifest.js';
 import type { Unpack } from './unpack-process.js';
 
 export interface ImageStoreOptions {
@@ -50,6 +57,10 @@ export interface ImageStoreOptions {
   openRegistry: OpenRegistry;
   /** Asked anew for each pull; without it every image is accepted. */
   readPolicy?: () => Promise<ImagePolicy>;
+  /** Of the host: /proc/sys/kernel/random/boot_id. */
+  bootId: string;
+  /** New layers are measured when no pull has ended for this long. */
+  quietMs?: number;
   platforms?: readonly Platform[];
   /** Told of each pull once, however many callers share it. */
   onPullEnd?: (report: PullReport) => void;
@@ -58,43 +69,54 @@ export interface ImageStoreOptions {
 const FOLDERS = ['blobs/sha256', 'records', 'tmp'];
 /** Names, tags and files change one at a time. */
 const CHANGES = 'changes';
+const QUIET_MS = 1000;
+
+interface Parts {
+  records: ImageRecords;
+  layers: LayerStore;
+  blobs: BlobStore;
+  cleanEnd: CleanEnd;
+  mountpoint: string;
+}
 
 export class FolderImageStore implements ImageStore {
-  /** Records that were found damaged or too new at the start, for the caller to report. */
-  readonly unreadable: readonly { path: string; reason: string }[];
   readonly #options: ImageStoreOptions;
   readonly #records: ImageRecords;
   readonly #layers: LayerStore;
   readonly #blobs: BlobStore;
-  readonly #newer: ReadonlySet<string>;
+  readonly #cleanEnd: CleanEnd;
+  readonly #newer: ReadonlyMap<string, UnreadableFile>;
   readonly #images = new Map<ImageId, StoredImage>();
-  /** Every tag and digest reference. */
-  readonly #names = new Map<string, ImageId>();
+  /** Not listed while what they lack is made again. */
+  readonly #withheld = new Map<ImageId, { image: StoredImage; reason: string }>();
+  readonly #names = new ImageNames();
   readonly #pulls = new SharedWork<ImageRecord>();
   readonly #underWay = new Map<string, PullProgress>();
   readonly #changes = new KeyedMutex();
   readonly #mountpoint: string;
+  #inUse: (() => ReadonlySet<ImageId>) | undefined;
+  #measuring: NodeJS.Timeout | undefined;
   #sequence = 0;
 
   private constructor(
     options: ImageStoreOptions,
-    parts: { records: ImageRecords; layers: LayerStore; blobs: BlobStore; mountpoint: string },
+    parts: Parts,
     loaded: Awaited<ReturnType<ImageRecords['load']>>,
   ) {
     this.#options = options;
     this.#records = parts.records;
     this.#layers = parts.layers;
     this.#blobs = parts.blobs;
+    this.#cleanEnd = parts.cleanEnd;
     this.#newer = loaded.newer;
-    this.unreadable = loaded.unreadable;
     this.#mountpoint = parts.mountpoint;
-    for (const image of loaded.images) {
-      this.#sequence = Math.max(this.#sequence, image.sequence);
-      this.#images.set(image.id, image);
-    }
+    for (const image of loaded.images) this.#images.set(image.id, image);
+    for (const found of loaded.mendable) this.#withheld.set(found.image.id, found);
+    for (const { sequence } of [...loaded.images, ...loaded.mendable.map(({ image }) => image)])
+      this.#sequence = Math.max(this.#sequence, sequence);
   }
 
-  /** Takes up what an earlier agent left, whole images alone. */
+  /** Takes up what an earlier agent left. Nothing is removed but what was under way. */
   static async open(options: ImageStoreOptions): Promise<FolderImageStore> {
     const { root } = options;
     for (const folder of FOLDERS) await mkdir(join(root, folder), { recursive: true, mode: 0o700 });
@@ -104,22 +126,21 @@ export class FolderImageStore implements ImageStore {
     const layers = new LayerStore(options.layers, blobs, options.unpack);
     await layers.load();
     const records = new ImageRecords(root);
-    const loaded = await records.load((image) => {
-      const keys = layerKeys(image.layers, layers.keyedBy);
-      const missing = keys.find(({ key }) => !layers.has(key));
-      if (missing === undefined) return null;
-      const refused = keys.find(({ key }) => layers.refusal(key) !== undefined);
-      if (refused === undefined)
-        return { reason: `layer ${missing.diffId} is missing`, isNewer: false };
-      return { reason: layers.refusal(refused.key)?.message ?? '', isNewer: true };
-    });
+    const loaded = await records.load((image) => findFault(image, layers, blobs));
     const mountpoint = mountpointOf(await realpath(root));
-    const store = new FolderImageStore(options, { records, layers, blobs, mountpoint }, loaded);
+    const cleanEnd = await CleanEnd.open(join(root, 'running'), options.bootId);
+    const parts = { records, layers, blobs, cleanEnd, mountpoint };
+    const store = new FolderImageStore(options, parts, loaded);
     // In order of sequence: a tag that two records have after a crash goes to the later one.
     for (const image of loaded.images) await store.#takeTags(image);
-    store.#indexNames();
-    await store.#collect();
+    store.#names.index(store.#images.values());
     return store;
+  }
+
+  /** The agent ends in order; pulls have ended. */
+  async close(): Promise<void> {
+    clearTimeout(this.#measuring);
+    await this.#cleanEnd.close();
   }
 
   async pull(
@@ -215,10 +236,55 @@ export class FolderImageStore implements ImageStore {
       const { usedBytes } = await this.usage();
       await this.#records.remove(id);
       this.#images.delete(id);
-      this.#indexNames();
-      await this.#collect();
+      this.#names.index(this.#images.values());
+      try {
+        await this.#collect();
+      } catch (error) {
+        throw wrap(error, `image ${id} is removed, but not all of its space came back`);
+      }
       return Math.max(0, usedBytes - (await this.usage()).usedBytes);
     });
+  }
+
+  async startCollecting(inUse: () => ReadonlySet<ImageId>): Promise<void> {
+    this.#inUse = inUse;
+    await this.#changes.run(CHANGES, () => this.#collect());
+    this.#measureSoon();
+  }
+
+  dueCheck(): CheckDepth | null {
+    if (this.#cleanEnd.isCheckDue) return 'listing';
+    return this.#withheld.size > 0 ? 'known' : null;
+  }
+
+  async check(options: CheckOptions): Promise<ImageCheck> {
+    const result = await checkStore(
+      {
+        blobs: this.#blobs,
+        layers: this.#layers,
+        images: () => [...this.#images.values()],
+        withheld: () => [...this.#withheld.values()],
+        withhold: (image, reason) => this.#withhold(image, reason),
+        giveBack: (id) => this.#giveBack(id),
+        quarantine: (id, reason) => this.#setAside(id, reason),
+      },
+      options,
+    );
+    if (options.depth !== 'known') await this.#cleanEnd.checked();
+    await this.#changes.run(CHANGES, () => this.#collect());
+    this.#measureSoon();
+    return result;
+  }
+
+  unreadable(): UnreadableFile[] {
+    return [
+      ...this.#newer.values(),
+      ...[...this.#records.setAside.values()].map(({ file }) => file),
+      ...[...this.#withheld.values()].map(({ image, reason }) => ({
+        path: this.#records.path(image.id),
+        reason,
+      })),
+    ];
   }
 
   usage(): ReturnType<ImageStore['usage']> {
@@ -308,13 +374,24 @@ export class FolderImageStore implements ImageStore {
       repoDigests: union(before?.repoDigests, record.repoDigests),
       blobs: union(before?.blobs, [...blobs.keys()]),
       layerBlobs: union(before?.layerBlobs, layerBlobs),
+      blobSizes: [],
       sequence: this.#nextSequence(),
     };
+    image.blobSizes = this.#sizesOf(image);
     await this.#records.save(image);
+    this.#withheld.delete(image.id);
     this.#images.set(image.id, image);
     await this.#takeTags(image);
-    this.#indexNames();
+    this.#names.index(this.#images.values());
+    this.#measureSoon();
     return image;
+  }
+
+  #sizesOf({ blobs, layerBlobs }: StoredImage): StoredImage['blobSizes'] {
+    return [...blobs, ...layerBlobs].flatMap((digest) => {
+      const size = this.#blobs.size(digest);
+      return size === undefined ? [] : [[digest, size]];
+    });
   }
 
   async #load(
@@ -351,7 +428,7 @@ export class FolderImageStore implements ImageStore {
     await this.#records.save(tagged);
     this.#images.set(tagged.id, tagged);
     await this.#takeTags(tagged);
-    this.#indexNames();
+    this.#names.index(this.#images.values());
     return tagged;
   }
 
@@ -363,7 +440,11 @@ export class FolderImageStore implements ImageStore {
       if (kept.length === image.repoTags.length) continue;
       const changed = { ...image, repoTags: kept };
       this.#images.set(image.id, changed);
-      await this.#records.save(changed);
+      try {
+        await this.#records.save(changed);
+      } catch {
+        // On a full disk the sequence alone says at the next start whose the tag is.
+      }
     }
   }
 
@@ -372,15 +453,8 @@ export class FolderImageStore implements ImageStore {
     return this.#sequence;
   }
 
-  #indexNames(): void {
-    this.#names.clear();
-    for (const image of this.#images.values()) {
-      for (const name of [...image.repoTags, ...image.repoDigests]) this.#names.set(name, image.id);
-    }
-  }
-
   #find(reference: string): StoredImage | undefined {
-    const id = this.#findName(reference) ?? this.#findId(reference);
+    const id = this.#names.find(reference);
     return id === undefined ? undefined : this.#images.get(id);
   }
 
@@ -392,7 +466,7 @@ export class FolderImageStore implements ImageStore {
 
   /** The full form of a reference by which an image is found as its tag. */
   #tagOf(reference: string): string | undefined {
-    if (this.#findName(reference) === undefined) return undefined;
+    if (!this.#names.isName(reference)) return undefined;
     const parsed = parseImageReference(reference);
     return parsed.digest === '' ? formatImageReference(parsed) : undefined;
   }
@@ -401,33 +475,134 @@ export class FolderImageStore implements ImageStore {
     return join(this.#options.root, 'tmp');
   }
 
-  #findName(reference: string): ImageId | undefined {
+  /** Not listed from now on; containers of it go on. False when it is not there any more. */
+  #withhold({ id }: StoredImage, reason: string): Promise<boolean> {
+    return this.#changes.run(CHANGES, () => {
+      const image = this.#images.get(id);
+      if (!image) return false;
+      this.#images.delete(id);
+      this.#withheld.set(id, { image, reason });
+      this.#names.index(this.#images.values());
+      return true;
+    });
+  }
+
+  #giveBack(id: ImageId): Promise<void> {
+    return this.#changes.run(CHANGES, async () => {
+      const found = this.#withheld.get(id);
+      // Pulled again meanwhile.
+      if (!found) return;
+      this.#withheld.delete(id);
+      this.#images.set(id, found.image);
+      // Its tags may be another's by now.
+      const later = [...this.#images.values()].filter(
+        (each) => each.sequence > found.image.sequence,
+      );
+      for (const image of later) await this.#takeTags(image);
+      this.#names.index(this.#images.values());
+    });
+  }
+
+  #setAside(id: ImageId, reason: string): Promise<boolean> {
+    return this.#changes.run(CHANGES, async () => {
+      const image = this.#images.get(id) ?? this.#withheld.get(id)?.image;
+      if (!image) return false;
+      await this.#records.putAside(id, image, reason);
+      this.#images.delete(id);
+      this.#withheld.delete(id);
+      this.#names.index(this.#images.values());
+      return true;
+    });
+  }
+
+  /** In the background: a pull does not wait for it, nor does a pull that runs have to share the disk. */
+  #measureSoon(): void {
+    clearTimeout(this.#measuring);
+    if (this.#layers.unmeasured().length === 0 || this.#cleanEnd.isCheckDue) return;
+    this.#measuring = setTimeout(
+      () => void this.#measure(),
+      this.#options.quietMs ?? QUIET_MS,
+    ).unref();
+  }
+
+  async #measure(): Promise<void> {
+    for (const key of this.#layers.unmeasured()) {
+      if (this.#underWay.size > 0) break;
+      try {
+        await this.#layers.measure(key);
+      } catch {
+        // Removed meanwhile, or the disk is full: the estimate stays, and the next start tries again.
+      }
+    }
+  }
+
+  /** Removes blobs and layers that nobody needs. With a record we cannot read, everything stays. */
+  async #collect(): Promise<void> {
+    if (this.#newer.size > 0 || !this.#inUse) return;
+    const images = [
+      ...this.#images.values(),
+      ...[...this.#withheld.values()].map(({ image }) => image),
+    ];
+    const inUse = this.#inUse();
+    const needed = new Set(images.flatMap(({ blobs, layerBlobs }) => [...blobs, ...layerBlobs]));
+    // Its config says which layers an image has, should its record be lost.
+    for (const id of inUse) needed.add(id);
+    await this.#blobs.collect(needed);
+    const layersInUse = new Set<string>();
+    for (const id of inUse) {
+      const diffIds = await this.#layersInUse(id);
+      if (diffIds === undefined) return;
+      for (const key of this.#keysOf(diffIds)) layersInUse.add(key);
+    }
+    const layers = new Set(images.flatMap((image) => this.#keysOf(image.layers)));
+    await this.#layers.collect(new Set([...layers, ...layersInUse]), layersInUse);
+  }
+
+  #keysOf(diffIds: readonly string[]): string[] {
+    return layerKeys(diffIds, this.#layers.keyedBy).map(({ key }) => key);
+  }
+
+  /** The layers that containers of an image stand on; undefined when nobody knows. */
+  async #layersInUse(id: ImageId): Promise<readonly string[] | undefined> {
+    const image =
+      this.#images.get(id) ??
+      this.#withheld.get(id)?.image ??
+      this.#records.setAside.get(id)?.image;
+    if (image) return image.layers;
     try {
-      return this.#names.get(formatImageReference(parseImageReference(reference)));
+      const config = await readDocument(this.#blobs, id, MAX_CONFIG_BYTES);
+      return config && sha256Of(config) === id
+        ? parseImageConfig(config, `config ${id}`).diffIds
+        : undefined;
     } catch (error) {
-      // An id, a path, or nonsense: not a name in any case.
       if (error instanceof RuntimeError) return undefined;
       throw error;
     }
   }
+}
 
-  #findId(reference: string): ImageId | undefined {
-    const hex = reference.startsWith('sha256:') ? hexOf(reference) : reference;
-    if (!/^[0-9a-f]{8,64}$/.test(hex)) return undefined;
-    const found = [...this.#images.keys()].filter((id) => hexOf(id).startsWith(hex));
-    return found.length === 1 ? found[0] : undefined;
+/** What costs little to see: whether everything is there, in its size. */
+function findFault(image: StoredImage, layers: LayerStore, blobs: BlobStore): Fault | null {
+  const sizes = new Map(image.blobSizes);
+  const isThere = (digest: string): boolean => {
+    const size = blobs.size(digest);
+    return size !== undefined && size === (sizes.get(digest) ?? size);
+  };
+  const lost = image.blobs.find((digest) => !isThere(digest));
+  if (lost !== undefined) {
+    return { reason: `blob ${lost} is missing or of another size`, kind: 'damaged' };
   }
-
-  /** Removes blobs and layers that no record needs. With a record we cannot read, everything stays. */
-  async #collect(): Promise<void> {
-    if (this.#newer.size > 0) return;
-    const images = [...this.#images.values()];
-    await this.#blobs.collect(
-      new Set(images.flatMap(({ blobs, layerBlobs }) => [...blobs, ...layerBlobs])),
-    );
-    const keys = images.flatMap(({ layers }) => layerKeys(layers, this.#layers.keyedBy));
-    await this.#layers.collect(new Set(keys.map(({ key }) => key)));
+  const keys = layerKeys(image.layers, layers.keyedBy);
+  const missing = keys.find(({ key }) => !layers.has(key));
+  if (missing === undefined) return null;
+  for (const { key } of keys) {
+    const refusal = layers.refusal(key);
+    if (refusal) return { reason: refusal.message, kind: 'newer' };
   }
+  const damage = layers.damage(missing.key);
+  const reason = `layer ${missing.diffId} is ${damage === undefined ? 'missing' : `damaged: ${damage}`}`;
+  const isMendable = image.layerBlobs.length > 0 && image.layerBlobs.every(isThere);
+  return { reason, kind: isMendable ? 'mendable' : 'damaged' };
 }
 
 function union(before: readonly string[] | undefined, added: readonly string[]): string[] {

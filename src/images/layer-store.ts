@@ -7,8 +7,11 @@ import type {
   LayerKey,
   LayerKeyKind,
   LayerStorage,
+  LayerUpkeep,
   StoredLayer,
+  UnpackReport,
 } from '../core/ports.js';
+import { KeyedMutex } from '../util/keyed-mutex.js';
 import { SharedWork } from '../util/shared-work.js';
 import type { BlobDraft, BlobStore } from './blob-store.js';
 import type { ImageSource } from './image-source.js';
@@ -27,6 +30,9 @@ export interface LayerWanted {
   parentReady: Promise<unknown>;
 }
 
+/** For work that nobody watches. */
+export const SILENT: LayerProgress = { downloaded: () => undefined, unpacked: () => undefined };
+
 interface Blob {
   file: BlobDraft['file'];
   size: number;
@@ -42,7 +48,10 @@ export class LayerStore {
   readonly #unpack: Unpack;
   readonly #layers = new Map<string, StoredLayer>();
   #newer: ReadonlyMap<string, RuntimeError> = new Map();
+  readonly #damaged = new Map<string, string>();
   readonly #work = new SharedWork<void>();
+  /** One layer may come as several blobs, of other compressions. */
+  readonly #fills = new KeyedMutex();
   /** How many pulls under way need a layer, there or not. */
   readonly #pins = new Map<string, number>();
   /** Layers that are being removed. */
@@ -59,13 +68,42 @@ export class LayerStore {
   }
 
   async load(): Promise<void> {
-    const { layers, newer } = await this.#storage.loadLayers();
+    const { layers, newer, damaged } = await this.#storage.loadLayers();
     for (const layer of layers) this.#layers.set(layer.key, layer);
     this.#newer = newer;
+    for (const [key, reason] of damaged ?? []) this.#damaged.set(key, reason);
+  }
+
+  /** For those who look for damage: see LayerUpkeep. */
+  get upkeep(): LayerUpkeep | undefined {
+    return this.#storage.upkeep;
   }
 
   has(key: string): boolean {
     return this.#layers.has(key);
+  }
+
+  /** What is known to be wrong with a layer, which counts as one that is not there. */
+  damage(key: string): string | undefined {
+    return this.#damaged.get(key);
+  }
+
+  /** From now on it is not there, for whoever asks; its files stay for what runs on them. */
+  condemn(key: string, reason: string): void {
+    this.#layers.delete(key);
+    this.#damaged.set(key, reason);
+  }
+
+  /** Those whose figures are an estimate. */
+  unmeasured(): string[] {
+    const layers = [...this.#layers.values()];
+    return layers.filter(({ isMeasured }) => isMeasured === false).map(({ key }) => key);
+  }
+
+  /** Measures a layer exactly, where the driver can; remembers the figures. */
+  async measure(key: string): Promise<void> {
+    const measured = await this.upkeep?.measure(key);
+    if (measured && this.has(key)) this.#layers.set(key, measured);
   }
 
   /** Why a layer that is there cannot be used; undefined for any other. */
@@ -96,11 +134,15 @@ export class LayerStore {
     await this.#work.run(name, signal, (shared) => this.#make(wanted, shared, progress));
   }
 
-  /** Removes every layer that is neither in `needed` nor pinned, children before their parents. */
-  async collect(needed: ReadonlySet<string>): Promise<void> {
-    const unneeded = [...this.#layers.keys()].filter(
+  /**
+   * Removes every layer that is neither in `needed` nor pinned, children before their parents. Of
+   * damaged ones that were replaced, those `inUse` by containers stay.
+   */
+  async collect(needed: ReadonlySet<string>, inUse: ReadonlySet<string>): Promise<void> {
+    const unneeded = [...this.#damaged.keys(), ...this.#layers.keys()].filter(
       (key) => !needed.has(key) && !this.#pins.has(key),
     );
+    await this.upkeep?.purge(inUse);
     if (this.keyedBy === 'diff') await Promise.all(unneeded.map((key) => this.#remove(key)));
     // Parents were made before their children, and the map keeps that order.
     else for (const key of unneeded.reverse()) await this.#remove(key);
@@ -124,7 +166,11 @@ export class LayerStore {
     const blob = await this.#blob(wanted, signal, progress);
     try {
       await wanted.parentReady;
-      if (!this.has(wanted.layer.key)) await this.#fill(wanted, blob, signal, progress);
+      const { key } = wanted.layer;
+      await this.#fills.run(key, async () => {
+        signal.throwIfAborted();
+        if (!this.has(key)) await this.#fill(wanted, blob, signal, progress);
+      });
       await blob.keep();
     } finally {
       await blob.release();
@@ -169,31 +215,64 @@ export class LayerStore {
   }
 
   async #fill(
-    { layer, descriptor }: LayerWanted,
+    wanted: LayerWanted,
     blob: Blob,
     signal: AbortSignal,
     progress: LayerProgress,
   ): Promise<void> {
-    const draft: LayerDraft = await this.#storage.draftLayer(layer);
+    const draft: LayerDraft = await this.#storage.draftLayer(wanted.layer);
     try {
-      const unpacked = await this.#unpack({
-        diffId: layer.diffId,
-        blobFd: blob.file.fd,
-        offset: 0,
-        length: blob.size,
-        digest: blob.isVerified ? '' : descriptor.digest,
-        targetFd: draft.targetFd,
-        mode: draft.mode,
-        signal,
-        onBytes: (done) => {
-          progress.unpacked(done);
-        },
-      });
-      this.#layers.set(layer.key, await draft.commit(unpacked));
+      const unpacked = await this.#unpackInto(draft, wanted, blob, signal, progress);
+      if (this.#damaged.has(wanted.layer.key)) await this.upkeep?.retire(wanted.layer.key);
+      this.#layers.set(wanted.layer.key, await draft.commit(unpacked));
+      this.#damaged.delete(wanted.layer.key);
     } catch (error) {
       await draft.discard();
       throw error;
     }
+  }
+
+  /** Whether a layer is what its kept blob says; undefined without a sound blob, or a driver that can tell. */
+  async matchesBlob(
+    wanted: Pick<LayerWanted, 'layer' | 'descriptor'>,
+    signal: AbortSignal,
+  ): Promise<boolean | undefined> {
+    const opened = await this.#blobs.openBlob(wanted.descriptor.digest);
+    if (!opened || !this.upkeep) return undefined;
+    try {
+      const draft = await this.#storage.draftLayer(wanted.layer);
+      try {
+        const blob = { ...opened, isVerified: false };
+        await this.#unpackInto(draft, wanted, blob, signal, SILENT);
+        return await this.upkeep.isSame(wanted.layer.key, draft);
+      } finally {
+        await draft.discard();
+      }
+    } finally {
+      await opened.file.close();
+    }
+  }
+
+  #unpackInto(
+    draft: LayerDraft,
+    { layer, descriptor }: Pick<LayerWanted, 'layer' | 'descriptor'>,
+    blob: Pick<Blob, 'file' | 'size' | 'isVerified'>,
+    signal: AbortSignal,
+    progress: LayerProgress,
+  ): Promise<UnpackReport> {
+    return this.#unpack({
+      diffId: layer.diffId,
+      blobFd: blob.file.fd,
+      offset: 0,
+      length: blob.size,
+      digest: blob.isVerified ? '' : descriptor.digest,
+      targetFd: draft.targetFd,
+      mode: draft.mode,
+      signal,
+      onBytes: (done) => {
+        progress.unpacked(done);
+      },
+    });
   }
 
   async #remove(key: string): Promise<void> {
@@ -202,6 +281,7 @@ export class LayerStore {
     this.#leaving.set(key, leaving);
     try {
       await leaving;
+      this.#damaged.delete(key);
     } catch (error) {
       throw wrap(error, `cannot remove layer ${key}`);
     } finally {

@@ -1,7 +1,8 @@
 /** The manifest that an image of the store can be handed on with. */
+import { sha256Of } from '../core/digest.js';
 import { RuntimeError } from '../core/errors.js';
 import { asObject, asString, optional } from '../core/json-shape.js';
-import { MAX_MANIFEST_BYTES, parseManifest, type Manifest } from '../core/oci.js';
+import { MAX_MANIFEST_BYTES, parseManifest, type Descriptor, type Manifest } from '../core/oci.js';
 import { parseStrictJson } from '../core/strict-json.js';
 import type { BlobStore } from './blob-store.js';
 import type { StoredImage } from './image-records.js';
@@ -33,6 +34,24 @@ export async function storedManifest(
     'failed-precondition',
     `image ${image.id} cannot be handed on: ${lacking === undefined ? 'its manifest' : `blob ${lacking}`} is not kept; pull it again`,
   );
+}
+
+/**
+ * The layers of an image by one of its manifests, whether their blobs are kept or not; [] where no sound
+ * manifest is.
+ */
+export async function storedLayers(blobs: BlobStore, image: StoredImage): Promise<Descriptor[]> {
+  for (const digest of image.blobs.filter((each) => each !== image.id)) {
+    try {
+      const found = await readManifest(blobs, digest);
+      if (found && sha256Of(found.bytes) === digest && found.manifest.config.digest === image.id) {
+        return found.manifest.layers;
+      }
+    } catch (error) {
+      if (!(error instanceof RuntimeError)) throw error;
+    }
+  }
+  return [];
 }
 
 /** undefined for an index, and for what is not there. */

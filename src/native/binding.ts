@@ -18,8 +18,8 @@ export interface NativeAddon {
   TreeCounter: new (path: string) => TreeCounter;
   /**
    * What lies below a folder that nobody changes, the folder included: bytes and inodes on disk, and a
-   * fingerprint of names, types, modes, owners, sizes, times in seconds, link targets and extended
-   * attributes, with the files' content as well when that is asked for. On a thread of its own.
+   * fingerprint of names, types, modes, owners, link targets, extended attributes, of files size and time in
+   * seconds, with the files' content as well when that is asked for. On a thread of its own.
    */
   treeListing(
     path: string,

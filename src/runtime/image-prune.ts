@@ -53,9 +53,9 @@ export function prunableImages(
   context: RuntimeContext,
   { all, pulledBefore }: PruneOptions,
 ): ImageRecord[] {
-  const used = new Set([...context.objects.containers()].map(({ record }) => record.imageId));
+  const used = context.objects.imagesInUse();
   return context.images.list().filter((image) => {
-    if (used.has(image.id) || context.objects.imageUse.isBuilding(image.id)) return false;
+    if (used.has(image.id)) return false;
     if (!all && image.repoTags.length > 0) return false;
     return pulledBefore === undefined || BigInt(image.pulledAt) < pulledBefore;
   });

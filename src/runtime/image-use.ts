@@ -7,8 +7,9 @@ export class ImageUse {
   readonly #building = new Map<ImageId, number>();
   readonly #removing = new Map<ImageId, number>();
 
-  isBuilding(id: ImageId): boolean {
-    return this.#building.has(id);
+  /** Those that containers are being made of. */
+  building(): Iterable<ImageId> {
+    return this.#building.keys();
   }
 
   /** Keeps the image from being removed until `work` has settled. */
@@ -21,7 +22,7 @@ export class ImageUse {
 
   /** Of several removals of one image at once, the last one's end lets it be used again. */
   async remove<T>(id: ImageId, work: () => Promise<T>): Promise<T> {
-    if (this.isBuilding(id)) {
+    if (this.#building.has(id)) {
       throw new RuntimeError(
         'failed-precondition',
         `image ${id} is used by a container that is being created: try again later`,

@@ -1,6 +1,6 @@
 /** The sandboxes and containers the agent knows, in memory: found by id or unique prefix, and by name. */
 import { RuntimeError } from '../core/errors.js';
-import type { ContainerId, SandboxId } from '../core/ids.js';
+import type { ContainerId, ImageId, SandboxId } from '../core/ids.js';
 import type { ContainerRecord, ExitRecord, SandboxRecord } from '../core/model.js';
 import type { UnreadableFile } from '../core/ports.js';
 import { ImageUse } from './image-use.js';
@@ -128,6 +128,12 @@ export class Objects {
 
   container(id: string): Container {
     return this.findContainer(id) ?? missing('container', id);
+  }
+
+  /** Those that containers stand on, or are being made of. */
+  imagesInUse(): Set<ImageId> {
+    const used = [...this.#containers.values()].map(({ record }) => record.imageId);
+    return new Set([...used, ...this.imageUse.building()]);
   }
 
   isEmpty(): boolean {

@@ -31,7 +31,13 @@ export async function recover(context: RuntimeContext): Promise<void> {
   // A record that could not be read may own anything: nothing is taken for an orphan then.
   const knowsAll = unreadable.length === 0;
   await Promise.all(containers.map((record) => recoverContainer(context, record, knowsAll)));
-  if (knowsAll) await removeOrphans(context, networks.ids);
+  if (knowsAll) {
+    await removeOrphans(context, networks.ids);
+    // Only now is it known what stands on which image.
+    await attempt(context, 'remove what no image needs', () =>
+      context.images.startCollecting(() => context.objects.imagesInUse()),
+    );
+  }
   context.log.info(
     { sandboxes: sandboxes.length, containers: containers.length },
     'recovered what was there',

@@ -4,6 +4,8 @@ import type { UnpackReport } from '../core/ports.js';
 
 export interface LayerRecord extends UnpackReport {
   version: 1;
+  /** What was found on disk some time after; absent until then. */
+  listing?: { bytes: number; inodes: number; fingerprint: string };
 }
 
 const VERSION = 1;

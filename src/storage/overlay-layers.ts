@@ -1,12 +1,12 @@
 /** Unpacked layers as folders that overlayfs takes for lower ones. */
 import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import {
   constants,
   mkdir,
   mkdtemp,
   open,
   readdir,
-  readFile,
   rename,
   type FileHandle,
 } from 'node:fs/promises';
@@ -17,13 +17,16 @@ import type {
   LayerDraft,
   LayerKey,
   LayerStorage,
+  LayerUpkeep,
   LoadedLayers,
   StoredLayer,
   UnpackReport,
 } from '../core/ports.js';
 import { syncFolder, writeFileAtomic } from '../util/atomic-file.js';
+import type { NativeAddon } from '../native/binding.js';
 import { removeTree } from '../util/remove-tree.js';
 import { parseLayerRecord, type LayerRecord } from './overlay-layer-record.js';
+import { OverlayLayerUpkeep, ownFiles, RETIRED } from './overlay-layer-upkeep.js';
 
 const RECORD = 'layer.json';
 const FILES = 'fs';
@@ -36,37 +39,41 @@ const TEMPORARY = '.tmp';
  */
 export class OverlayLayers implements LayerStorage {
   readonly keyedBy = 'diff';
+  readonly upkeep: LayerUpkeep;
   readonly #root: string;
   readonly #records = new Map<string, LayerRecord>();
 
-  private constructor(root: string) {
+  private constructor(root: string, addon: Pick<NativeAddon, 'treeListing'>) {
     this.#root = root;
+    this.upkeep = new OverlayLayerUpkeep(root, this.#records, addon);
   }
 
   /** Makes the folder when it is not there, and removes what an earlier agent has left half done. */
-  static async open(root: string): Promise<OverlayLayers> {
+  static async open(root: string, addon: Pick<NativeAddon, 'treeListing'>): Promise<OverlayLayers> {
     const temporary = join(root, TEMPORARY);
     await mkdir(temporary, { recursive: true, mode: 0o700 });
     for (const name of await readdir(temporary)) await removeTree(join(temporary, name));
-    return new OverlayLayers(root);
+    return new OverlayLayers(root, addon);
   }
 
   async loadLayers(): Promise<LoadedLayers> {
     const newer: LoadedLayers['newer'] = new Map();
+    const damaged = new Map<string, string>();
     this.#records.clear();
     for (const hex of await readdir(this.#root)) {
-      if (hex === TEMPORARY) continue;
+      if (hex === TEMPORARY || hex === RETIRED) continue;
       const diffId = `sha256:${hex}`;
       const path = join(this.#root, hex, RECORD);
       try {
-        this.#records.set(diffId, parseLayerRecord(await readFile(path, 'utf8'), path));
+        // Not awaited one by one: of a thousand layers that would take a tenth of a second.
+        this.#records.set(diffId, parseLayerRecord(readFileSync(path, 'utf8'), path));
       } catch (error) {
         if (error instanceof RuntimeError && error.kind === 'failed-precondition')
           newer.set(diffId, error);
-        else await this.removeLayer(diffId);
+        else damaged.set(diffId, error instanceof Error ? error.message : String(error));
       }
     }
-    return { layers: [...this.#records.values()].map(toStored), newer };
+    return { layers: [...this.#records.values()].map(toStored), newer, damaged };
   }
 
   async draftLayer({ diffId }: LayerKey): Promise<LayerDraft> {
@@ -100,15 +107,14 @@ export class OverlayLayers implements LayerStorage {
 
   /** Out of `<root>` by a rename, and only then piece by piece. */
   async removeLayer(key: string): Promise<void> {
-    this.#records.delete(key);
     // A name of its own: an earlier removal that failed halfway may still lie there.
     const grave = join(this.#root, TEMPORARY, `removed-${hexOf(key)}-${randomUUID()}`);
     try {
       await rename(this.#folder(key), grave);
     } catch (error) {
-      if (hasCode(error, 'ENOENT')) return;
-      throw wrap(error, `cannot remove layer ${key}`);
+      if (!hasCode(error, 'ENOENT')) throw wrap(error, `cannot remove layer ${key}`);
     }
+    this.#records.delete(key);
     await removeTree(grave);
   }
 
@@ -147,9 +153,15 @@ export class OverlayLayers implements LayerStorage {
     try {
       await rename(folder, this.#folder(diffId));
     } catch (error) {
-      // Another draft was a moment ahead: what lies there is whole.
       if (!hasCode(error, 'ENOTEMPTY', 'EEXIST')) throw error;
-      await removeTree(folder);
+      if (this.#records.has(diffId)) {
+        // Another draft was a moment ahead: what lies there is whole.
+        await removeTree(folder);
+      } else {
+        // A layer that is damaged.
+        await this.upkeep.retire(diffId);
+        await rename(folder, this.#folder(diffId));
+      }
     }
     await syncFolder(this.#root);
     this.#records.set(diffId, record);
@@ -167,6 +179,7 @@ export class OverlayLayers implements LayerStorage {
   }
 }
 
-function toStored({ diffId, bytes, inodes }: LayerRecord): StoredLayer {
-  return { key: diffId, bytes, inodes };
+function toStored({ diffId, bytes, inodes, listing }: LayerRecord): StoredLayer {
+  if (listing === undefined) return { key: diffId, bytes, inodes, isMeasured: false };
+  return ownFiles({ key: diffId, bytes: listing.bytes, inodes: listing.inodes });
 }

@@ -7,6 +7,7 @@ import type { ImageRecord } from '../core/model.js';
 import type {
   LayerDraft,
   LayerKey,
+  LayerUpkeep,
   LoadedLayers,
   OwnedFd,
   RootfsOptions,
@@ -31,7 +32,11 @@ export interface OverlayStorageOptions {
   sizeLimitBytes?: number;
 }
 
-type OverlayAddon = Pick<NativeAddon, 'mountOverlay' | 'mappedOwner' | 'TreeCounter'> & QuotaAddon;
+type OverlayAddon = Pick<
+  NativeAddon,
+  'mountOverlay' | 'mappedOwner' | 'TreeCounter' | 'treeListing'
+> &
+  QuotaAddon;
 
 /**
  * A container has `<root>/<id>/fs`, its writable layer, and `<root>/<id>/work`, which is overlayfs's.
@@ -75,8 +80,12 @@ export class OverlayStorage implements StorageDriver {
     const quotas = await ProjectQuotas.open({ addon, root, filesystem, limitBytes });
     for (const name of await readdir(trash)) await destroy(join(trash, name), quotas);
     await quotas?.sweep();
-    const layers = await OverlayLayers.open(options.layersRoot);
+    const layers = await OverlayLayers.open(options.layersRoot, addon);
     return new OverlayStorage(options, layers, filesystem.mountpoint, quotas);
+  }
+
+  get upkeep(): LayerUpkeep {
+    return this.#layers.upkeep;
   }
 
   loadLayers(): Promise<LoadedLayers> {

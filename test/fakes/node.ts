@@ -371,6 +371,11 @@ export class FakeNode {
         details: () => Promise.reject(new Error('no blobs here')),
         find: (reference) => this.images.get(reference),
         list: () => [...this.images.values()],
+        startCollecting: () => call('images.startCollecting', () => undefined),
+        check: ({ depth }) =>
+          call('images.check', () => ({ depth, images: 0, blobs: 0, layers: 0, findings: [] })),
+        dueCheck: () => null,
+        unreadable: () => [],
         remove: (id) =>
           call('images.remove', () => {
             let freed = 0;

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 interface StoredImage {
   layers: string[];
   blobs: string[];
+  layerBlobs: string[];
 }
 
 /** Files and folders of the store that no record has a use for, and what a record has not got. */
@@ -15,15 +16,17 @@ export function unreferencedImageFiles(root: string): string[] {
     (name) => JSON.parse(readFileSync(join(images, 'records', name), 'utf8')) as StoredImage,
   );
   const needed = new Set([
-    ...stored.flatMap(({ blobs }) => blobs.map((digest) => `blobs/sha256/${digest.slice(7)}`)),
+    ...stored.flatMap(({ blobs, layerBlobs }) =>
+      [...blobs, ...layerBlobs].map((digest) => `blobs/sha256/${digest.slice(7)}`),
+    ),
     ...stored.flatMap(({ layers }) => layers.map((digest) => `layers/${digest.slice(7)}`)),
   ]);
-  const there = ['blobs/sha256', 'layers', 'tmp'].flatMap((folder) =>
+  const there = ['blobs/sha256', 'layers', 'layers/.tmp', 'tmp'].flatMap((folder) =>
     readdirSync(join(images, folder)).map((name) => `${folder}/${name}`),
   );
   return [
     ...readdirSync(join(images, 'records')).filter((name) => name.startsWith('.')),
-    ...there.filter((path) => !needed.has(path)),
+    ...there.filter((path) => path !== 'layers/.tmp' && !needed.has(path)),
     ...[...needed].filter((path) => !there.includes(path)).map((path) => `${path} is missing`),
   ];
 }

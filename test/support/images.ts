@@ -5,6 +5,7 @@ import { FolderImageStore } from '../../src/images/image-store.js';
 import { ImagePolicy } from '../../src/images/signature/image-policy.js';
 import { createUnpack } from '../../src/images/unpack-process.js';
 import { hexOf } from '../../src/core/digest.js';
+import type { ImageId } from '../../src/core/ids.js';
 import { loadAddon } from '../../src/native/binding.js';
 import { ProcessSpawner } from '../../src/native/process.js';
 import { OverlayStorage } from '../../src/storage/overlay-storage.js';
@@ -16,11 +17,18 @@ export interface OpenedImages {
   close: () => void;
 }
 
+export interface ImagesOptions {
+  bootId?: string;
+  /** Images that containers stand on. */
+  inUse?: () => ReadonlySet<ImageId>;
+}
+
 /** `policy` is the path of a policy file; without one everything is accepted. */
 export async function openImages(
   root: string,
   openRegistry?: OpenRegistry,
   policy?: string,
+  { bootId = 'boot-1', inUse = () => new Set() }: ImagesOptions = {},
 ): Promise<OpenedImages> {
   const addon = loadAddon();
   const spawner = new ProcessSpawner(addon);
@@ -31,11 +39,14 @@ export async function openImages(
   });
   const store = await FolderImageStore.open({
     root,
+    bootId,
+    quietMs: 50,
     layers: storage,
     unpack: createUnpack(spawner),
     openRegistry: openRegistry ?? (() => Promise.reject(new Error('no registry in this test'))),
     ...(policy !== undefined && { readPolicy: () => ImagePolicy.read(policy) }),
   });
+  await store.startCollecting(inUse);
   return {
     store,
     storage,
