@@ -11,9 +11,8 @@ export async function checkImages(
   for (const finding of check.findings) {
     const { what, digest, reason, outcome } = finding;
     const names = finding.images.flatMap((image) => image.names);
-    const log = outcome === 'quarantined' ? context.log.error : context.log.warn;
-    log.call(
-      context.log,
+    const level = outcome === 'quarantined' ? 'error' : 'warn';
+    context.log[level](
       { what, digest, reason, images: names },
       `found damage in the image store: ${OUTCOMES[outcome]}`,
     );

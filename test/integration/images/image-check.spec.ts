@@ -125,7 +125,12 @@ describe('damage to the image store', () => {
     it('quarantines one image of which a blob is gone, cut short or empty', async () => {
       for (const [digest, damage] of [
         [one.manifest.digest, rmSync],
-        [one.id, (path: string) => truncateSync(path, 10)],
+        [
+          one.id,
+          (path: string) => {
+            truncateSync(path, 10);
+          },
+        ],
         [one.manifest.digest, truncateSync],
       ] as const) {
         damage(blobPath(digest));
@@ -219,11 +224,21 @@ describe('damage to the image store', () => {
     const shared = (): string => join(filesOf(one, 0), 'd/shared');
     assert.deepEqual((await images.store.check({ depth: 'listing' })).findings, []);
     const damages: (() => void)[] = [
-      () => truncateSync(shared()),
-      () => rmSync(shared()),
-      () => writeFileSync(join(filesOf(one, 0), 'more'), ''),
-      () => rmSync(join(filesOf(one, 0), 'gone')),
-      () => rmSync(filesOf(one, 0), { recursive: true }),
+      () => {
+        truncateSync(shared());
+      },
+      () => {
+        rmSync(shared());
+      },
+      () => {
+        writeFileSync(join(filesOf(one, 0), 'more'), '');
+      },
+      () => {
+        rmSync(join(filesOf(one, 0), 'gone'));
+      },
+      () => {
+        rmSync(filesOf(one, 0), { recursive: true });
+      },
     ];
     for (const damage of damages) {
       damage();
