@@ -12,6 +12,8 @@
 namespace pvecri {
 namespace {
 
+constexpr int kFolder = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+
 struct Parts {
   std::string parent;
   const char* name;
@@ -41,27 +43,42 @@ Result SetDefaults(const Folder& parent, const char* name) {
 
 }  // namespace
 
-UniqueFd FolderCache::Open(const std::string& path, int flags) const {
+UniqueFd FolderCache::Open(const std::string& path, int flags, uint64_t resolve) const {
   open_how how = {};
   how.flags = static_cast<uint64_t>(flags | O_CLOEXEC);
   // The root folder is the process's own root as well: this is the second wall, not the first.
-  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve;
   return UniqueFd(static_cast<int>(
       ::syscall(SYS_openat2, root_fd_, path.empty() ? "." : path.c_str(), &how, sizeof how)));
 }
 
-Result FolderCache::Get(const std::string& path, Folder** folder) {
+Folder* FolderCache::FindCached(std::string_view path) {
   for (auto it = folders_.begin(); it != folders_.end(); ++it) {
     if (it->path != path) continue;
     if (it != folders_.begin()) folders_.splice(folders_.begin(), folders_, it);
-    *folder = &folders_.front();
-    return {};
+    return &folders_.front();
   }
+  return nullptr;
+}
+
+Result FolderCache::Get(const std::string& path, Folder** folder) {
+  *folder = FindCached(path);
+  if (*folder != nullptr) return {};
   UniqueFd fd;
-  const bool stepwise = own_->has_lower() && !path.empty();
-  if (Result failure = stepwise ? EnterFolder(path, &fd) : OpenFolder(path, &fd)) return failure;
   struct stat status;
-  if (::fstat(fd.get(), &status) != 0) return SystemFailure("fstat");
+  // From a parent that is open it is one step.
+  const bool is_near = !path.empty() && FindCached(Split(path).parent) != nullptr;
+  if (!is_near) {
+    fd = Open(path, kFolder, RESOLVE_NO_SYMLINKS);
+    if (!fd && path.empty()) return SystemFailure("cannot open the root folder");
+    if (fd && ::fstat(fd.get(), &status) != 0) return SystemFailure("fstat");
+    // The folders above one of the layer's own are its own, too.
+    if (fd && !path.empty() && !own_->Has(status.st_ino)) fd.reset();
+  }
+  if (!fd) {
+    if (Result failure = Enter(path, &fd)) return failure;
+    if (::fstat(fd.get(), &status) != 0) return SystemFailure("fstat");
+  }
   own_->Add(status.st_ino);
   if (folders_.size() == kMost) {
     WriteTime(folders_.back());
@@ -73,22 +90,12 @@ Result FolderCache::Get(const std::string& path, Folder** folder) {
   return {};
 }
 
-Result FolderCache::OpenFolder(const std::string& path, UniqueFd* fd) {
-  *fd = Open(path, O_RDONLY | O_DIRECTORY);
-  if (!*fd && (errno == ENOENT || errno == ENOTDIR)) {
-    if (Result failure = Make(path)) return failure;
-    *fd = Open(path, O_RDONLY | O_DIRECTORY);
-  }
-  return *fd ? Result() : SystemFailure("cannot open folder " + Quote(path));
-}
-
-Result FolderCache::EnterFolder(const std::string& path, UniqueFd* fd) {
-  constexpr int kFolder = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+Result FolderCache::Enter(const std::string& path, UniqueFd* fd) {
   const Parts parts = Split(path);
   Folder* parent = nullptr;
   if (Result failure = Get(parts.parent, &parent)) return failure;
   const int parent_fd = parent->fd.get();
-  fd->reset(::openat(parent_fd, parts.name, kFolder));
+  fd->reset(::openat(parent_fd, parts.name, kFolder | O_NOFOLLOW));
   if (*fd) return {};
   if (errno == ENOENT) {
     if (::mkdirat(parent_fd, parts.name, 0755) != 0) {
@@ -101,40 +108,23 @@ Result FolderCache::EnterFolder(const std::string& path, UniqueFd* fd) {
     if (::fstatat(parent_fd, parts.name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
       return SystemFailure("cannot open folder " + Quote(path));
     }
-    if (own_->Has(status.st_ino)) return FollowOwn(path, status, fd);
+    if (own_->Has(status.st_ino) && !IsWhiteout(status)) return Follow(path, status, fd);
     if (Result failure = Replace(*parent, parts.name)) return failure;
-    ++made_;
+    // A whiteout has been counted.
+    if (own_->has_lower()) ++made_;
   }
-  fd->reset(::openat(parent_fd, parts.name, kFolder));
+  fd->reset(::openat(parent_fd, parts.name, kFolder | O_NOFOLLOW));
   return *fd ? Result() : SystemFailure("cannot open folder " + Quote(path));
 }
 
 // What this layer has under the path is no folder itself.
-Result FolderCache::FollowOwn(const std::string& path, const struct stat& status, UniqueFd* fd) {
+Result FolderCache::Follow(const std::string& path, const struct stat& status, UniqueFd* fd) {
   if (!S_ISLNK(status.st_mode)) return NoFolder(path, status);
-  *fd = Open(path, O_RDONLY | O_DIRECTORY);
+  *fd = Open(path, kFolder);
   struct stat target;
   if (*fd && ::fstat(fd->get(), &target) == 0 && own_->Has(target.st_ino)) return {};
   if (*fd || errno == ENOENT || errno == ENOTDIR) return NoFolder(path, status);
   return SystemFailure("cannot open folder " + Quote(path));
-}
-
-Result FolderCache::Make(const std::string& path) {
-  const Parts parts = Split(path);
-  Folder* parent = nullptr;
-  if (Result failure = Get(parts.parent, &parent)) return failure;
-  if (::mkdirat(parent->fd.get(), parts.name, 0755) == 0) {
-    ++made_;
-    return SetDefaults(*parent, parts.name);
-  }
-  struct stat status;
-  if (errno != EEXIST ||
-      ::fstatat(parent->fd.get(), parts.name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
-    return SystemFailure("cannot make folder " + Quote(path));
-  }
-  if (IsWhiteout(status)) return Replace(*parent, parts.name);
-  if (S_ISDIR(status.st_mode)) return {};
-  return NoFolder(path, status);
 }
 
 Result FolderCache::Replace(const Folder& parent, const char* name) {

@@ -38,7 +38,7 @@ class FolderCache {
   Result Get(const std::string& path, Folder** folder);
 
   // Opens a path below the root with `flags`, following links inside the root alone.
-  UniqueFd Open(const std::string& path, int flags) const;
+  UniqueFd Open(const std::string& path, int flags, uint64_t resolve = 0) const;
 
   // To be called when a folder or a symbolic link below `kept` is taken away: any path may have led
   // through it.
@@ -54,12 +54,10 @@ class FolderCache {
  private:
   static constexpr size_t kMost = 64;
 
-  // Opens a folder of this layer, with lower layers elsewhere.
-  Result OpenFolder(const std::string& path, UniqueFd* fd);
-  // Opens one with lower layers in the same tree, step by step: a link of theirs is not followed.
-  Result EnterFolder(const std::string& path, UniqueFd* fd);
-  Result FollowOwn(const std::string& path, const struct stat& status, UniqueFd* fd);
-  Result Make(const std::string& path);
+  Folder* FindCached(std::string_view path);
+  // Opens, finds or makes the folder in its parent.
+  Result Enter(const std::string& path, UniqueFd* fd);
+  Result Follow(const std::string& path, const struct stat& status, UniqueFd* fd);
   static void WriteTime(const Folder& folder);
 
   int root_fd_;

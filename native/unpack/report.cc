@@ -47,7 +47,7 @@ void Report::Done(const std::string& diff_id, const Counts& counts, const RootMa
   line("inodes", counts.inodes);
   line("skipped-devices", counts.skipped_devices);
   line("skipped-metadata", counts.skipped_metadata);
-  line("skipped-xattrs", counts.skipped_xattrs);
+  line("skipped-xattrs", counts.xattrs.skipped);
   line("root-opaque", root.opaque ? 1 : 0);
   if (root.has_owner) {
     line("root-mode", root.mode);

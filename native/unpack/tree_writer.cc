@@ -43,13 +43,14 @@ Result TreeWriter::Add(archive* reader, archive_entry* entry) {
 }
 
 Result TreeWriter::CheckLimits(archive_entry* entry) {
-  if (++counts_.entries > limits_.max_entries) {
+  if (++counts_.entries + folders_.made() > limits_.max_entries) {
     return Failure{Cause::kLimit, 0,
                    "the layer has more than " + std::to_string(limits_.max_entries) + " entries"};
   }
   int64_t size = ::archive_entry_size(entry);
   if (size < 0) return Refused("has a negative size");
-  if (static_cast<uint64_t>(size) > limits_.max_bytes - content_bytes_) {
+  if (static_cast<uint64_t>(size) > limits_.max_bytes - content_bytes_ ||
+      counts_.xattrs.bytes > limits_.max_bytes) {
     return Failure{
         Cause::kLimit, 0,
         "the layer's files are larger than " + std::to_string(limits_.max_bytes) + " bytes"};
@@ -143,7 +144,7 @@ Result TreeWriter::AddFolder(archive_entry* entry) {
   if (own_.has_lower() && described_.Add(folder->inode)) {
     if (Result failure = RemoveUserXattrs(fd)) return failure;
   }
-  return SetXattrs(entry, fd, true, &counts_.skipped_xattrs);
+  return SetXattrs(entry, fd, true, &counts_.xattrs);
 }
 
 Result TreeWriter::AddFile(archive* reader, archive_entry* entry, const Folder& parent) {
@@ -166,7 +167,7 @@ Result TreeWriter::AddFile(archive* reader, archive_entry* entry, const Folder& 
   if (attributes_.mode != plain && ::fchmod(fd.get(), attributes_.mode) != 0) {
     return SystemFailure("fchmod");
   }
-  if (Result failure = SetXattrs(entry, fd.get(), false, &counts_.skipped_xattrs)) return failure;
+  if (Result failure = SetXattrs(entry, fd.get(), false, &counts_.xattrs)) return failure;
   const timespec times[] = {attributes_.mtime, attributes_.mtime};
   (void)::futimens(fd.get(), times);
   return {};

@@ -16,6 +16,7 @@
 #include "unpack/folder_cache.h"
 #include "unpack/options.h"
 #include "unpack/own_inodes.h"
+#include "unpack/xattrs.h"
 
 namespace pvecri {
 
@@ -26,7 +27,7 @@ struct Counts {
   uint64_t inodes = 0;
   uint64_t skipped_devices = 0;
   uint64_t skipped_metadata = 0;
-  uint64_t skipped_xattrs = 0;
+  XattrCounts xattrs;
 };
 
 // What the layer says about its root folder; overlayfs takes neither from a lower layer's root. On

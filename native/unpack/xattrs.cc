@@ -13,6 +13,10 @@
 namespace pvecri {
 namespace {
 
+// What ext4 can hold in one value (xattr(7)), and more than any image has. Where a filesystem keeps
+// attributes in memory, they would be a way to fill it.
+constexpr size_t kMostBytes = 64 << 10;
+
 // user.* is the image's own, but for overlayfs's marks; a file capability is what makes ping work.
 // trusted.*, ACLs and other security.* would be meant for the host that built the image.
 bool IsKept(std::string_view name, bool is_folder) {
@@ -22,23 +26,29 @@ bool IsKept(std::string_view name, bool is_folder) {
 
 }  // namespace
 
-Result SetXattrs(archive_entry* entry, int fd, bool is_folder, uint64_t* skipped) {
+Result SetXattrs(archive_entry* entry, int fd, bool is_folder, XattrCounts* counts) {
   ::archive_entry_xattr_reset(entry);
   const char* name = nullptr;
   const void* value = nullptr;
   size_t size = 0;
+  size_t total = 0;
   while (::archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
     if (name == nullptr || !IsKept(name, is_folder)) {
-      ++*skipped;
+      ++counts->skipped;
       continue;
+    }
+    total += ::strlen(name) + size;
+    if (total > kMostBytes) {
+      return Failure{Cause::kRefused, 0, "has more than 64 KiB of extended attributes"};
     }
     if (::fsetxattr(fd, name, value, size, 0) == 0) continue;
     // A filesystem without user.* attributes loses them; losing a capability would break a program.
     if (errno != ENOTSUP || std::string_view(name) == "security.capability") {
       return SystemFailure("cannot set attribute " + Quote(name));
     }
-    ++*skipped;
+    ++counts->skipped;
   }
+  counts->bytes += total;
   return {};
 }
 

@@ -8,8 +8,13 @@
 
 namespace pvecri {
 
-// Sets those that are kept, and counts the others.
-Result SetXattrs(archive_entry* entry, int fd, bool is_folder, uint64_t* skipped);
+struct XattrCounts {
+  uint64_t bytes = 0;
+  uint64_t skipped = 0;
+};
+
+// Sets those that are kept, and counts their bytes and the others.
+Result SetXattrs(archive_entry* entry, int fd, bool is_folder, XattrCounts* counts);
 
 // Takes away what a lower layer has given the folder: attributes are replaced, not merged.
 Result RemoveUserXattrs(int folder_fd);

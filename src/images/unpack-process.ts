@@ -54,6 +54,8 @@ interface Said {
 }
 
 const SIGKILL = 9;
+/** Names, link counts and attributes that no honest layer has. */
+const DISHONEST = ['ELOOP', 'ENAMETOOLONG', 'EMLINK', 'EINVAL', 'ERANGE', 'E2BIG'];
 
 export function createUnpack(
   spawner: ProcessSpawner,
@@ -169,8 +171,7 @@ function kindOf(cause: string, errno: number): ErrorKind {
     default: {
       const name = errno > 0 ? getSystemErrorName(-errno) : '';
       if (errno === EDQUOT || ['ENOSPC', 'ENOMEM'].includes(name)) return 'resource-exhausted';
-      // Names no honest layer has.
-      if (['ELOOP', 'ENAMETOOLONG', 'EMLINK'].includes(name)) return 'invalid-argument';
+      if (DISHONEST.includes(name)) return 'invalid-argument';
       return name === 'EROFS' ? 'failed-precondition' : 'internal';
     }
   }

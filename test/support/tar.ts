@@ -14,6 +14,8 @@ export interface TarEntry {
   data?: string | Buffer;
   /** Records of a pax header in front of the entry. */
   pax?: Record<string, string | Buffer>;
+  /** Bytes of the header as they shall be, by offset; the checksum is right all the same. */
+  patch?: Record<number, string | Buffer>;
 }
 
 export function file(
@@ -91,6 +93,7 @@ function header(entry: TarEntry, size: number): Buffer {
   put(entry.type ?? '0', 156, 1);
   put(entry.link ?? '', 157, 100);
   put('ustar\0' + '00', 257, 8);
+  for (const [at, bytes] of Object.entries(entry.patch ?? {})) put(bytes, Number(at), 512);
   number(
     block.reduce((sum, byte) => sum + byte, 0),
     148,

@@ -1,9 +1,19 @@
 /** The real unpack helper on a folder of a test's own. */
-import { closeSync, mkdirSync, openSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { createUnpack, type UnpackLimits } from '../../src/images/unpack-process.js';
+import { RuntimeError } from '../../src/core/errors.js';
 import type { UnpackMode, UnpackReport } from '../../src/core/ports.js';
-import { loadAddon } from '../../src/native/binding.js';
+import { libexecDir, loadAddon } from '../../src/native/binding.js';
 import { ProcessSpawner } from '../../src/native/process.js';
 import { digestOf } from './oci-image.js';
 import { makeTar, type TarEntry } from './tar.js';
@@ -20,6 +30,8 @@ export interface UnpackTry {
   /** Below `temp`, with its parents. */
   target?: string;
   limits?: UnpackLimits;
+  /** Another program than the helper. */
+  helper?: string;
   signal?: AbortSignal;
 }
 
@@ -34,11 +46,8 @@ export async function unpackLayer(temp: string, options: UnpackTry): Promise<Unp
   const blobFd = openSync(blob, 'r');
   const targetFd = openSync(target, 'r');
   try {
-    return await createUnpack(
-      spawner,
-      undefined,
-      options.limits,
-    )({
+    const unpack = createUnpack(spawner, options.helper, options.limits);
+    return await unpack({
       diffId: options.diffId ?? digestOf(tar),
       blobFd,
       offset: 0,
@@ -55,4 +64,33 @@ export async function unpackLayer(temp: string, options: UnpackTry): Promise<Unp
     closeSync(targetFd);
     spawner.close();
   }
+}
+
+/** Notes the peak of the helper's two processes, as wait4 tells it. */
+const MEASURE = `#!/usr/bin/python3
+import os, resource, sys
+code = os.spawnv(os.P_WAIT, sys.argv[0] + ".helper", sys.argv)
+with open(sys.argv[0] + ".peak", "w") as peak:
+    peak.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(code)
+`;
+
+export interface MeasuredUnpack {
+  outcome: UnpackReport | RuntimeError;
+  peakMiB: number;
+}
+
+export async function measureUnpack(temp: string, options: UnpackTry): Promise<MeasuredUnpack> {
+  const helper = join(temp, 'measure');
+  writeFileSync(helper, MEASURE, { mode: 0o755 });
+  rmSync(`${helper}.helper`, { force: true });
+  symlinkSync(join(libexecDir(), 'pvecri-unpack'), `${helper}.helper`);
+  let outcome: UnpackReport | RuntimeError;
+  try {
+    outcome = await unpackLayer(temp, { ...options, helper });
+  } catch (error) {
+    if (!(error instanceof RuntimeError)) throw error;
+    outcome = error;
+  }
+  return { outcome, peakMiB: Number(readFileSync(`${helper}.peak`, 'utf8')) / 1024 };
 }
