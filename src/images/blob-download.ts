@@ -1,14 +1,17 @@
 /** Fetches one blob into a file, from where it broke off when the network fails. */
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import { RuntimeError } from '../core/errors.js';
 import type { Descriptor } from '../core/oci.js';
+import { discardBuffer } from './spent-buffer.js';
 import { MOST_RETRIES, pauseBeforeRetry, TransientError } from './retry.js';
 
 /** Bytes of the blob from `offset` on: what was asked for, or 0 from a server that knows no ranges. */
 export interface BlobPart {
   offset: number;
-  body: AsyncIterable<Uint8Array>;
+  body: Readable;
 }
 
 export interface BlobDownload {
@@ -33,13 +36,14 @@ export async function downloadBlob(download: BlobDownload): Promise<void> {
         hash = createHash('sha256');
         done = 0;
       }
-      for await (const chunk of whole(part.body, signal)) {
+      await takeAll(part.body, signal, async (chunk) => {
         if (done + chunk.length > descriptor.size) throw wrongSize(descriptor, 'more');
         await writeAll(file, chunk, done);
         hash.update(chunk);
         done += chunk.length;
+        discardBuffer(chunk);
         onBytes(done);
-      }
+      });
       if (done === descriptor.size) break;
       throw new TransientError(`blob ${descriptor.digest} broke off after ${done} bytes`);
     } catch (error) {
@@ -58,27 +62,33 @@ export async function downloadBlob(download: BlobDownload): Promise<void> {
   );
 }
 
-/** The body, with a connection that ends early told apart from everything else that may fail. */
-async function* whole(
-  body: AsyncIterable<Uint8Array>,
+/**
+ * Gives the body to `take` in the pieces in which it came: an iterator would join what has piled up,
+ * which is a copy of everything. A connection that ends early is told apart from all else that may fail.
+ */
+async function takeAll(
+  body: Readable,
   signal: AbortSignal,
-): AsyncGenerator<Uint8Array> {
-  const chunks = body[Symbol.asyncIterator]();
+  take: (chunk: Buffer) => Promise<void>,
+): Promise<void> {
+  let taking = Promise.resolve();
+  body.on('data', (chunk: Buffer) => {
+    body.pause();
+    taking = take(chunk);
+    taking.then(
+      () => body.resume(),
+      (error: unknown) => body.destroy(error instanceof Error ? error : new Error(String(error))),
+    );
+  });
   try {
-    for (;;) {
-      let next: IteratorResult<Uint8Array>;
-      try {
-        next = await chunks.next();
-      } catch (error) {
-        if (signal.aborted) throw error;
-        throw new TransientError('the connection ended within a blob', error);
-      }
-      if (next.done === true) return;
-      yield next.value;
-    }
-  } finally {
-    await chunks.return?.();
+    await finished(body, { writable: false });
+  } catch (error) {
+    // What `take` has failed with comes back from here.
+    await taking;
+    if (signal.aborted) throw error;
+    throw new TransientError('the connection ended within a blob', error);
   }
+  await taking;
 }
 
 async function writeAll(file: FileHandle, chunk: Uint8Array, position: number): Promise<void> {

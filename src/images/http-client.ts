@@ -1,6 +1,7 @@
 /** HTTP to one server and to where it sends us: redirects by our own rules, bodies of bounded size. */
 import type { Readable } from 'node:stream';
 import type { SecureContext } from 'node:tls';
+import { setFlagsFromString } from 'node:v8';
 import { Agent, ProxyAgent, request, type Dispatcher } from 'undici';
 import { RuntimeError } from '../core/errors.js';
 import { parseUrl } from '../util/parse-url.js';
@@ -44,6 +45,11 @@ const REDIRECTS = [301, 302, 303, 307, 308];
 const CONNECT_MS = 10_000;
 const ANSWER_MS = 30_000;
 const SILENCE_MS = 60_000;
+
+// undici's parser is WebAssembly. Optimizing it takes V8 45 MB once, and gains nothing here: it reads
+// headers alone. Its first compiler's code does.
+setFlagsFromString('--no-wasm-tier-up');
+setFlagsFromString('--no-wasm-dynamic-tiering');
 
 export class HttpClient {
   readonly #origin: string;
@@ -151,6 +157,8 @@ export class HttpClient {
 
   #connect(isOwn: boolean, url: URL): ConnectOptions {
     return {
+      highWaterMark: undefined,
+      readableHighWaterMark: 1,
       timeout: this.#tls.dialTimeoutMs ?? CONNECT_MS,
       rejectUnauthorized: !this.#tls.skipVerify,
       ...secure(url, this.#tls.ca, isOwn ? this.#tls.clientCertificates : []),
@@ -159,6 +167,10 @@ export class HttpClient {
 }
 
 interface ConnectOptions {
+  /** undici's own would go first. */
+  highWaterMark: undefined;
+  /** Each read of the socket is passed on by itself: what piles up would be copied together. */
+  readableHighWaterMark: number;
   timeout: number;
   rejectUnauthorized: boolean;
   secureContext?: SecureContext;
