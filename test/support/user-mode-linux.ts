@@ -60,7 +60,7 @@ export async function runSpecs(specs: readonly string[], grep = ''): Promise<Gue
   }
   const limit = setTimeout(() => {
     if (machine.pid !== undefined) process.kill(-machine.pid, 'SIGKILL');
-  }, patient(240_000));
+  }, patient(400_000));
   try {
     await once(machine, 'close');
   } finally {

@@ -1,5 +1,6 @@
 /** What the overlay driver leaves in the quotas of a file system, and what it finds there. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { closeSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -13,6 +14,7 @@ import {
   type FilesystemKind,
   type TestFilesystem,
 } from '../../support/loop-filesystem.js';
+import { makeUserNamespace } from '../../support/user-namespace.js';
 
 const LIMIT = 8 << 20;
 const OURS = [0x5000_0000, 0x5fff_ffff] as const;
@@ -158,6 +160,33 @@ for (const kind of ['ext4 with quotas', 'xfs with quotas'] as FilesystemKind[]) 
       renameSync(join(root, id), join(root, '.trash', id));
       await open();
       assert.deepEqual(await limited(), []);
+    });
+
+    it('keeps a container in a user namespace in its project, and only such a one', async () => {
+      // FS_IOC_FSGETXATTR and FS_IOC_FSSETXATTR; the project is the fourth of the words.
+      const script = `import fcntl, struct
+file = open('file', 'w')
+words = list(struct.unpack('5I8x', fcntl.ioctl(file, 0x801c581f, bytes(28))))
+words[3] = 7
+fcntl.ioctl(file, 0x401c5820, struct.pack('5I8x', *words))`;
+      const namespace = await makeUserNamespace(300_000);
+      const mounts: number[] = [];
+      try {
+        const storage = await open();
+        const options = { userNamespace: namespace.fd };
+        await storage.prepare(id, image, options);
+        await storage.prepare(other, image);
+        mounts.push(await storage.mount(id, image, options), await storage.mount(other, image));
+        const [folder = -1, plain = -1] = mounts;
+        assert.throws(
+          () => namespace.run(`python3 -c "${script}"`, { folder }),
+          /Invalid argument|not permitted/,
+        );
+        execFileSync('python3', ['-c', script], { cwd: `/proc/${process.pid}/fd/${plain}` });
+      } finally {
+        for (const fd of mounts) closeSync(fd);
+        namespace.close();
+      }
     });
 
     it('works below a folder that is a project of the administrator', async () => {

@@ -1,13 +1,11 @@
-/** Root filesystems of containers over layers that the real helper has unpacked. */
+/** The overlay driver beyond the contract of all drivers, over images that were pulled. */
 import assert from 'node:assert/strict';
 import {
   closeSync,
   existsSync,
-  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
-  readlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -17,7 +15,7 @@ import { loadAddon } from '../../../src/native/binding.js';
 import { OverlayStorage } from '../../../src/storage/overlay-storage.js';
 import { openImages, type OpenedImages } from '../../support/images.js';
 import { buildImage, writeLayout, type ImageParts } from '../../support/oci-image.js';
-import { file, folder, opaque, symlink, whiteout } from '../../support/tar.js';
+import { file } from '../../support/tar.js';
 import { makeTempFolder, removeTempFolder } from '../../support/temp.js';
 
 const id = parseContainerId('a'.repeat(64));
@@ -63,87 +61,6 @@ describe('overlay storage', () => {
       closeSync(fd);
     }
   }
-
-  it('merges layers: whiteouts, opaque folders, a folder that becomes a file', async () => {
-    const image = await pull([
-      [
-        folder('./', { mode: 0o711, uid: 5, gid: 6 }),
-        folder('keep/'),
-        file('keep/a', '1'),
-        file('keep/b', '1'),
-        folder('hidden/'),
-        file('hidden/old', '1'),
-        folder('becomes-file/'),
-        file('becomes-file/x'),
-        file('gone', '1'),
-        symlink('link', '/etc/passwd'),
-      ],
-      [
-        folder('keep/'),
-        whiteout('keep/a'),
-        opaque('hidden'),
-        file('hidden/new', '2'),
-        file('becomes-file', '2'),
-        whiteout('gone'),
-      ],
-    ]);
-    await storage.prepare(id, image);
-    await merged(image, (root) => {
-      assert.deepEqual(readdirSync(root).sort(), ['becomes-file', 'hidden', 'keep', 'link']);
-      assert.deepEqual(readdirSync(join(root, 'keep')), ['b']);
-      assert.deepEqual(readdirSync(join(root, 'hidden')), ['new']);
-      assert.equal(readFileSync(join(root, 'becomes-file'), 'utf8'), '2');
-      assert.equal(readlinkSync(join(root, 'link')), '/etc/passwd');
-      const { mode, uid, gid } = lstatSync(`${root}/.`);
-      assert.deepEqual([mode & 0o7777, uid, gid], [0o711, 5, 6]);
-    });
-  });
-
-  it('lets whiteouts be about lower layers alone', async () => {
-    const image = await pull([
-      [folder('d/'), file('d/old'), folder('e/'), file('e/old'), folder('f/'), file('f/old')],
-      [
-        // Before and after the folder that takes the place, and with the folder only implied.
-        whiteout('d'),
-        folder('d/'),
-        file('d/new'),
-        folder('e/'),
-        file('e/new'),
-        whiteout('e'),
-        whiteout('f'),
-        file('f/new'),
-        file('g', 'stays'),
-        whiteout('g'),
-      ],
-    ]);
-    await storage.prepare(id, image);
-    await merged(image, (root) => {
-      for (const name of ['d', 'e', 'f']) assert.deepEqual(readdirSync(join(root, name)), ['new']);
-      assert.equal(readFileSync(join(root, 'g'), 'utf8'), 'stays');
-    });
-  });
-
-  it('honours an opaque root folder', async () => {
-    const image = await pull([[file('below')], [file('.wh..wh..opq'), file('above')]]);
-    await storage.prepare(id, image);
-    await merged(image, (root) => {
-      assert.deepEqual(readdirSync(root), ['above']);
-    });
-  });
-
-  it('takes an image with no layer, and one with the same layer twice', async () => {
-    const empty = await pull([]);
-    await storage.prepare(id, empty);
-    await merged(empty, (root) => {
-      assert.deepEqual(readdirSync(root), []);
-    });
-    await storage.remove(id);
-    const twice = await pull([[file('a', '1')], [whiteout('a'), file('b')], [file('a', '1')]]);
-    await storage.prepare(id, twice);
-    await merged(twice, (root) => {
-      assert.deepEqual(readdirSync(root).sort(), ['a', 'b']);
-    });
-  });
 
   it('keeps what a container writes apart from the layers, and counts it', async () => {
     const image = await pull([[file('a', 'layer')]]);
