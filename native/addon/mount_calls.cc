@@ -1,4 +1,4 @@
-// mountOverlay, mappedOwner, mountSharedMemory, isMountPoint and unmount.
+// mountOverlay, mountVolume, mappedOwner, mountSharedMemory, isMountPoint and unmount.
 #include "addon/mount_calls.h"
 
 #include <fcntl.h>
@@ -14,6 +14,7 @@
 #include "addon/errors.h"
 #include "addon/idmapped_layers.h"
 #include "addon/overlay_mount.h"
+#include "addon/volume_mount.h"
 
 namespace pvecri {
 namespace {
@@ -44,6 +45,21 @@ Napi::Value MountOverlayCall(const Napi::CallbackInfo& info) {
   return PromiseInBackground(
       env, "pvecri mount overlay",
       [request = std::move(request), mount, held] { return MountOverlay(request, mount.get()); },
+      [mount](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, mount->release()); });
+}
+
+Napi::Value MountVolumeCall(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  Napi::Object options = ToObject(info[0], "options");
+  VolumeRequest request;
+  request.lower = ToTexts(options.Get("lower"), "lower");
+  if (request.lower.empty()) throw Napi::TypeError::New(env, "lower must name a folder");
+  request.place = ToPath(options.Get("place"), "place");
+  request.sub_path = ToText(options.Get("subPath"), "subPath");
+  auto mount = std::make_shared<UniqueFd>();
+  return PromiseInBackground(
+      env, "pvecri mount volume",
+      [request = std::move(request), mount] { return MountVolume(request, mount.get()); },
       [mount](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, mount->release()); });
 }
 
@@ -102,6 +118,7 @@ Napi::Value Unmount(const Napi::CallbackInfo& info) {
 
 void ExportMountCalls(Napi::Env env, Napi::Object exports) {
   exports.Set("mountOverlay", Napi::Function::New<MountOverlayCall>(env, "mountOverlay"));
+  exports.Set("mountVolume", Napi::Function::New<MountVolumeCall>(env, "mountVolume"));
   exports.Set("mappedOwner", Napi::Function::New<MappedOwner>(env, "mappedOwner"));
   exports.Set("mountSharedMemory",
               Napi::Function::New<MountSharedMemory>(env, "mountSharedMemory"));

@@ -2,7 +2,6 @@
 #include "addon/overlay_mount.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,7 +10,7 @@
 #include <functional>
 
 #include "addon/idmapped_layers.h"
-#include "addon/thread.h"
+#include "addon/private_namespace.h"
 
 namespace pvecri {
 namespace {
@@ -76,8 +75,11 @@ Failure MountByContext(const OverlayRequest& request, UniqueFd* mount,
     return {error, "fsconfig", "userxattr", ContextLog(context.get())};
   }
   if (Failure failure = add_layers(context.get(), &names)) return failure;
-  if (Failure failure = SetFolder(context.get(), &names, "upperdir", request.upper)) return failure;
-  if (Failure failure = SetFolder(context.get(), &names, "workdir", request.work)) return failure;
+  if (!request.upper.empty()) {
+    Failure failure = SetFolder(context.get(), &names, "upperdir", request.upper);
+    if (!failure) failure = SetFolder(context.get(), &names, "workdir", request.work);
+    if (failure) return failure;
+  }
   if (fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) < 0) {
     int error = errno;
     return {error, "fsconfig", request.upper, ContextLog(context.get())};
@@ -96,11 +98,13 @@ Failure MountOverWork(const OverlayRequest& request, UniqueFd* mount) {
     if (Failure failure = names.Name(request.lower[i], true, &name)) return failure;
     data += (i == 0 ? "" : ":") + name;
   }
-  std::string upper;
-  std::string work;
-  if (Failure failure = names.Name(request.upper, true, &upper)) return failure;
-  if (Failure failure = names.Name(request.work, true, &work)) return failure;
-  data += ",upperdir=" + upper + ",workdir=" + work;
+  if (!request.upper.empty()) {
+    std::string upper;
+    std::string work;
+    if (Failure failure = names.Name(request.upper, true, &upper)) return failure;
+    if (Failure failure = names.Name(request.work, true, &work)) return failure;
+    data += ",upperdir=" + upper + ",workdir=" + work;
+  }
   if (data.size() > kMaxMountData) {
     return {E2BIG, "mount", request.upper, "too many layers for this kernel"};
   }
@@ -110,24 +114,6 @@ Failure MountOverWork(const OverlayRequest& request, UniqueFd* mount) {
   mount->reset(open_tree(AT_FDCWD, request.work.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
   if (!*mount) return {errno, "open_tree", request.work, {}};
   return {};
-}
-
-// On a thread with a mount namespace of its own, which ends with it.
-Failure InPrivateNamespace(const std::function<Failure()>& work) {
-  Failure failure;
-  std::thread thread;
-  int error = StartThread(&thread, [&] {
-    if (unshare(CLONE_FS | CLONE_NEWNS) < 0) {
-      failure = {errno, "unshare", {}, {}};
-    } else if (::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0) {
-      failure = {errno, "mount", "/", {}};
-    } else {
-      failure = work();
-    }
-  });
-  if (error != 0) return {error, "pthread_create", {}, {}};
-  thread.join();
-  return failure;
 }
 
 }  // namespace

@@ -11,7 +11,9 @@ namespace pvecri {
 
 struct OverlayRequest {
   std::vector<std::string> lower;  // top layer first
+  // Without one the mount is read-only; of at least two lower folders then, as overlayfs wants it.
   std::string upper;
+  // Without an upper folder any empty one, which stays as it is.
   std::string work;
   // Of a user namespace: the layers' files have the owners it gives them. -1 for none.
   int user_namespace = -1;

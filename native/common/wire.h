@@ -37,6 +37,8 @@ enum class Tag : uint16_t {
   kMountReadonly = 22,
   kMountRecursiveReadonly = 23,
   kMountPropagation = 24,
+  // In place of all but the target: the shim's descriptor of a detached mount that is complete.
+  kMountDescriptor = 25,
   // Inside kProcess.
   kArgument = 30,
   kEnvironment = 31,

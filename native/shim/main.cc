@@ -1,7 +1,8 @@
 // pvecri-shim: keeps one container. Started by the agent, outlives it, ends with the container.
 //
 // Descriptors: 0 /dev/null, 1 and 2 its log, 3 the detached mount of the root file system, 4 the
-// container's description, 5 a pipe for the outcome of the creation, 6 the held init's executable.
+// container's description, 5 a pipe for the outcome of the creation, 6 the held init's executable;
+// from 7 on the detached mounts that the description names by these numbers.
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,8 +29,8 @@ void AvoidOomKiller() {
 int Main() {
   ResetSignals();
   ::setsid();
-  CloseRange(kInit + 1, ~0u, 0);
-  CloseRange(kRootfs, kInit, CLOSE_RANGE_CLOEXEC);
+  // Started with exactly the descriptors that are its own.
+  CloseRange(kRootfs, ~0u, CLOSE_RANGE_CLOEXEC);
   AvoidOomKiller();
   UniqueFd ready(kReady), rootfs(kRootfs), init(kInit), spec_file(kSpec);
   static ShimSpec spec;

@@ -16,6 +16,7 @@ namespace {
 
 struct Mount {
   const char* source = nullptr;
+  int descriptor = -1;
   bool readonly = false;
   bool recursive_readonly = false;
   Propagation propagation = Propagation::kPrivate;
@@ -25,6 +26,7 @@ bool ParseMount(const Field& field, Mount* mount) {
   Field part;
   for (Reader reader(field); reader.Next(&part);) {
     if (part.tag == Tag::kMountSource) mount->source = part.text();
+    if (part.tag == Tag::kMountDescriptor) mount->descriptor = static_cast<int>(part.number());
     if (part.tag == Tag::kMountReadonly) mount->readonly = part.number() != 0;
     if (part.tag == Tag::kMountRecursiveReadonly) mount->recursive_readonly = part.number() != 0;
     if (part.tag == Tag::kMountPropagation) {
@@ -98,7 +100,7 @@ bool SendMounts(const ShimSpec& spec, int gate, Failure* failure) {
     if (field.tag != Tag::kMount) continue;
     Mount mount;
     if (!ParseMount(field, &mount)) return failure->Set("spec", "mount", EINVAL);
-    UniqueFd tree = OpenSource(mount, failure);
+    UniqueFd tree = mount.descriptor >= 0 ? UniqueFd(mount.descriptor) : OpenSource(mount, failure);
     if (!tree) return false;
     int fd = tree.get();
     if (!SendMessage(gate, &kGateMounts, 1, &fd, 1)) return failure->Set("gate", mount.source);

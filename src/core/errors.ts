@@ -18,6 +18,8 @@ export type ErrorKind =
   | 'registry-unavailable'
   /** An image without the signature that a policy asks for. */
   | 'signature-invalid'
+  /** An image that should be a volume, and cannot. */
+  | 'image-volume-failed'
   | 'deadline-exceeded'
   | 'cancelled'
   | 'unimplemented'

@@ -90,6 +90,12 @@ export interface BindMount {
   propagation: 'private' | 'slave' | 'shared';
 }
 
+/** What is mounted is a path of the host, or a mount that is attached nowhere yet. */
+export interface SpecMount extends BindMount {
+  /** Its descriptor: it counts in place of `source`, and has its flags already. */
+  mounted?: number;
+}
+
 /** A seccomp or AppArmor profile: the path of a file of the one, the name of a loaded one of the other. */
 export type SecurityProfile = 'runtime-default' | 'unconfined' | `localhost/${string}`;
 
@@ -153,7 +159,7 @@ export interface ContainerSpec {
   readonlyRootfs: boolean;
   privileged: boolean;
   devices: DeviceNode[];
-  mounts: BindMount[];
+  mounts: SpecMount[];
   /** Paths in the container covered by an empty read-only tmpfs or /dev/null when they exist. */
   maskedPaths: string[];
   /** Paths in the container made read-only when they exist. */
@@ -237,6 +243,17 @@ export interface MountStatus {
   readonly: boolean;
   recursiveReadonly: boolean;
   propagation: 'private' | 'slave' | 'shared';
+  /** For an image volume, which has no path on the host. */
+  image: MountedImage | null;
+}
+
+export interface MountedImage {
+  /** As the caller named it. */
+  name: string;
+  userSpecifiedImage: string;
+  id: ImageId;
+  /** The folder in it, '' for the whole. */
+  subPath: string;
 }
 
 /** A container's description; only its limits ever change. Its state is derived from the shim and the exit record. */

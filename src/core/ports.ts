@@ -248,6 +248,11 @@ export interface RootfsStorage {
    * are those of `prepare`.
    */
   mount(id: ContainerId, image: ImageRecord, options?: RootfsOptions): Promise<OwnedFd>;
+  /**
+   * A detached read-only mount of an image's content, nosuid and nodev, or of the folder `subPath` in it
+   * unless that is ''. Symbolic links on the way lead nowhere outside.
+   */
+  mountImage(image: ImageRecord, subPath: string): Promise<OwnedFd>;
   /** Bytes and inodes of the writable layer; may be some seconds old. */
   usage(id: ContainerId): Promise<{ usedBytes: number; inodesUsed: number; timestamp: bigint }>;
   /** Idempotent. */
@@ -398,7 +403,7 @@ export interface VerifiedImage {
 export interface ContainerEngine {
   /**
    * Spawns the shim and waits until the held init has set up and stands at the gate. The engine
-   * closes `rootfs`. On failure nothing is left: no process, no leaf cgroup, no socket.
+   * closes `rootfs` and the descriptors of the mounts. On failure nothing is left: no process, no leaf cgroup, no socket.
    */
   create(spec: ContainerSpec, rootfs: OwnedFd): Promise<void>;
   /** Opens the gate. Resolves when execve succeeded; a payload that cannot run is an error. */

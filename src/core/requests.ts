@@ -39,7 +39,7 @@ export interface ContainerRequest {
   workingDir: string;
   env: Pairs;
   devices: DeviceRequest[];
-  mounts: BindMount[];
+  mounts: MountRequest[];
   labels: Pairs;
   annotations: Pairs;
   /** Relative to the sandbox's log directory; '' for no log. */
@@ -64,6 +64,11 @@ export interface ContainerRequest {
   oomScoreAdj: number | null;
   /** 0 for the image's or SIGTERM. */
   stopSignal: number;
+}
+
+export interface MountRequest extends BindMount {
+  /** An image's content in place of a path of the host, which is '' then. */
+  image?: { name: string; userSpecifiedImage: string; subPath: string };
 }
 
 export interface DeviceRequest {

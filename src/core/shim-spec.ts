@@ -32,6 +32,7 @@ export const TAG = {
   mountReadonly: 22,
   mountRecursiveReadonly: 23,
   mountPropagation: 24,
+  mountDescriptor: 25,
   argument: 30,
   environment: 31,
   cwd: 32,
@@ -192,6 +193,9 @@ export function failureOf(message: Message): NativeFailure | undefined {
   };
 }
 
+/** Behind the shim's own descriptors (native/shim/main.cc) come the mounts that have one. */
+const FIRST_MOUNT_FD = 7;
+
 export function encodeShimSpec(spec: ContainerSpec, cgroupRoot: string): Buffer {
   const message = new MessageWriter()
     .text(TAG.id, spec.id)
@@ -207,7 +211,12 @@ export function encodeShimSpec(spec: ContainerSpec, cgroupRoot: string): Buffer 
     .number(TAG.stdinOnce, spec.stdinOnce)
     .number(TAG.privileged, spec.privileged);
   for (const device of spec.devices) message.message(TAG.device, encodeDevice(device));
-  for (const mount of spec.mounts) message.message(TAG.mount, encodeMount(mount));
+  let descriptor = FIRST_MOUNT_FD;
+  for (const mount of spec.mounts) {
+    const encoded = encodeMount(mount);
+    if (mount.mounted !== undefined) encoded.number(TAG.mountDescriptor, descriptor++);
+    message.message(TAG.mount, encoded);
+  }
   for (const path of spec.maskedPaths) message.text(TAG.maskedPath, path);
   for (const path of spec.readonlyPaths) message.text(TAG.readonlyPath, path);
   return message.message(TAG.process, encodeProcess(spec.process)).finish();

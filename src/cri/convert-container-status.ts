@@ -118,7 +118,16 @@ function toMount(mount: MountStatus): Mount {
     uidMappings: [],
     gidMappings: [],
     recursiveReadOnly: mount.recursiveReadonly,
-    image: undefined,
-    imageSubPath: '',
+    image: mount.image
+      ? {
+          image: mount.image.name,
+          annotations: new Map(),
+          userSpecifiedImage: mount.image.userSpecifiedImage,
+          runtimeHandler: '',
+          // The kubelet reports it as the volume's digest (KEP-5365).
+          imageRef: mount.image.id,
+        }
+      : undefined,
+    imageSubPath: mount.image?.subPath ?? '',
   };
 }

@@ -2,7 +2,7 @@
 import { textFromBytes } from '../core/byte-text.js';
 import { RuntimeError } from '../core/errors.js';
 import type { BindMount, SecurityProfile } from '../core/model.js';
-import type { ContainerRequest, UserRequest } from '../core/requests.js';
+import type { ContainerRequest, MountRequest, UserRequest } from '../core/requests.js';
 import { parseSecurityProfile } from '../core/security-profile.js';
 import { parseSignal } from '../core/signals.js';
 import type { ContainerConfig, CreateContainerRequest } from './gen/container.js';
@@ -73,8 +73,7 @@ function refuseUnsupported(config: ContainerConfig): void {
   if (config.CDIDevices.length > 0) throw unsupported('config.cdi_devices', 'CDI devices');
 }
 
-function toMount(wire: Mount): BindMount {
-  if (wire.image?.image) throw unsupported('mounts.image', 'image volumes');
+function toMount(wire: Mount): MountRequest {
   if (wire.uidMappings.length > 0 || wire.gidMappings.length > 0) {
     throw unsupported('mounts.uid_mappings', 'idmapped mounts');
   }
@@ -84,6 +83,13 @@ function toMount(wire: Mount): BindMount {
     readonly: wire.readonly,
     recursiveReadonly: wire.recursiveReadOnly,
     propagation: toPropagation(wire.propagation),
+    ...(wire.image?.image && {
+      image: {
+        name: wire.image.image,
+        userSpecifiedImage: wire.image.userSpecifiedImage,
+        subPath: wire.imageSubPath,
+      },
+    }),
   };
 }
 

@@ -13,6 +13,7 @@ const CODES: Readonly<Record<ErrorKind, status>> = {
   unavailable: status.UNAVAILABLE,
   'registry-unavailable': status.UNKNOWN,
   'signature-invalid': status.UNKNOWN,
+  'image-volume-failed': status.UNKNOWN,
   'deadline-exceeded': status.DEADLINE_EXCEEDED,
   cancelled: status.CANCELLED,
   unimplemented: status.UNIMPLEMENTED,
@@ -30,6 +31,7 @@ const CODES: Readonly<Record<ErrorKind, status>> = {
 const PREFIXES: ReadonlyMap<ErrorKind, string> = new Map([
   ['registry-unavailable', 'RegistryUnavailable: '],
   ['signature-invalid', 'SignatureValidationFailed: '],
+  ['image-volume-failed', 'ImageVolumeMountFailed: '],
 ]);
 
 /** Anything that is not a RuntimeError is a fault of ours, and says so. */

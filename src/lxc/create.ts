@@ -66,6 +66,11 @@ export async function createContainer(
   }
 }
 
+/** In the order in which the shim is told of them. */
+export function mountDescriptors({ mounts }: ContainerSpec): number[] {
+  return mounts.flatMap(({ mounted }) => (mounted === undefined ? [] : [mounted]));
+}
+
 function killShim(context: CreateContext, shim: SpawnedProcess): void {
   try {
     context.spawner.addon.pidfdSignal(shim.pidfd, SIGKILL);
@@ -107,7 +112,16 @@ async function spawnShim(
         file: context.programs.shim,
         argv: ['pvecri-shim', spec.id],
         env: [],
-        fds: [-1, log, log, rootfs, specFile, ready.write, context.programs.sealed('pvecri-init')],
+        fds: [
+          -1,
+          log,
+          log,
+          rootfs,
+          specFile,
+          ready.write,
+          context.programs.sealed('pvecri-init'),
+          ...mountDescriptors(spec),
+        ],
         cgroupFd: cgroup,
       });
       return { shim, ready: ready.read };

@@ -19,7 +19,7 @@ import { failureOf, OPERATION, STATE, TAG, type Message } from '../core/shim-spe
 import type { ProcessSpawner } from '../native/process.js';
 import { hasAppArmor } from './apparmor.js';
 import { attachSession } from './attach.js';
-import { createContainer } from './create.js';
+import { createContainer, mountDescriptors } from './create.js';
 import type { ExecContext } from './exec-helper.js';
 import { execStreamInContainer } from './exec-stream.js';
 import { execInContainer } from './exec.js';
@@ -75,7 +75,7 @@ export class LxcEngine implements ContainerEngine {
         rootfs,
       );
     } finally {
-      closeSync(rootfs);
+      for (const fd of [rootfs, ...mountDescriptors(spec)]) closeSync(fd);
     }
   }
 

@@ -66,6 +66,11 @@ export interface NativeAddon {
     work: string;
     userNamespace?: number;
   }): Promise<number>;
+  /**
+   * A detached read-only mount, nosuid and nodev, of a folder, or of layers with the top one first;
+   * of the folder `subPath` in it, looked up inside, unless that is ''. `place` is an empty folder.
+   */
+  mountVolume(options: { lower: string[]; place: string; subPath: string }): Promise<number>;
   /** The host's ids for the owner of a folder in a user namespace; EOVERFLOW when it has none. */
   mappedOwner(folder: string, userNamespace: number): Promise<{ uid: number; gid: number }>;
 

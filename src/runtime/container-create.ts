@@ -3,7 +3,7 @@ import { RuntimeError, wrap } from '../core/errors.js';
 import type { ContainerId } from '../core/ids.js';
 import type { ContainerRecord, ContainerSpec, ImageRecord } from '../core/model.js';
 import type { OwnedFd } from '../core/ports.js';
-import type { ContainerRequest } from '../core/requests.js';
+import type { ContainerRequest, MountRequest } from '../core/requests.js';
 import { limitsInForce } from '../core/resource-change.js';
 import { toCgroupSettings, type CgroupSetting } from '../core/resources.js';
 import { resolveUser, type ResolvedUser } from '../core/user.js';
@@ -17,6 +17,7 @@ import { keepFilter, planFilter } from './container-seccomp.js';
 import { markLost, watchContainer } from './container-watch.js';
 import type { RuntimeContext } from './context.js';
 import { reportUndo } from './context.js';
+import { findImageVolumes, mountImageVolumes, type ImageVolumes } from './image-volumes.js';
 import { Container, type Sandbox } from './objects.js';
 import { step } from './step.js';
 
@@ -60,9 +61,11 @@ async function makeContainer(
       `image ${JSON.stringify(request.image.slice(0, 300))} is not present: pull it first`,
     );
   }
+  const volumes = findImageVolumes(context, request);
   const id = context.host.newId() as ContainerId;
+  const used = [image, ...volumes.values()].map((each) => each.id);
   // Under the sandbox's lock, so that a stop or removal of the pod sees this container or comes first.
-  return context.objects.imageUse.build(image.id, () =>
+  return context.objects.imageUse.build(used, () =>
     context.locks.run(sandbox.id, () =>
       withUndo(
         async (undo) => {
@@ -72,7 +75,7 @@ async function makeContainer(
               `pod sandbox ${sandbox.id} is not ready: run a new sandbox`,
             );
           }
-          const plan = planContainer(context, sandbox, request, image, id);
+          const plan = planContainer(context, sandbox, request, { root: image, volumes }, id);
           if (request.logPath !== '') {
             await context.host.requireFolder('log folder', plan.logFolder);
           }
@@ -82,7 +85,7 @@ async function makeContainer(
             clean ? context.store.removeContainer(id) : keepForRemoval(context, record),
           );
           await context.store.saveContainer(record);
-          await build(context, sandbox, request, image, { plan, record, seccomp }, undo);
+          await build(context, sandbox, request, { image, volumes, plan, record, seccomp }, undo);
           const created: ContainerRecord = { ...record, phase: 'created' };
           await context.store.saveContainer(created);
           const container = new Container(created, { state: 'created', pid: 0 });
@@ -97,6 +100,8 @@ async function makeContainer(
 }
 
 interface Planned {
+  image: ImageRecord;
+  volumes: ImageVolumes;
   plan: ContainerPlan;
   record: ContainerRecord;
   seccomp: Uint8Array | null;
@@ -131,8 +136,7 @@ async function build(
   context: RuntimeContext,
   sandbox: Sandbox,
   request: ContainerRequest,
-  image: ImageRecord,
-  { plan, record, seccomp }: Planned,
+  { image, volumes, plan, record, seccomp }: Planned,
   undo: UndoStack,
 ): Promise<void> {
   const { id } = record;
@@ -141,7 +145,8 @@ async function build(
   const limits = planLimits(context, record);
   const devices = await resolveDevices(context, request);
   const podFiles = await context.folders.sandboxFiles(sandbox.id);
-  for (const { source } of request.mounts) {
+  for (const { source, image: isImage } of request.mounts) {
+    if (isImage) continue;
     undo.add(`remove ${source}`, await context.host.ensureMountSource(source));
   }
   undo.add('remove the root filesystem', () => context.rootfs.remove(id));
@@ -161,18 +166,20 @@ async function build(
   await keepFilter(context, record, seccomp);
   let spec: ContainerSpec;
   const rootfs = await step(subject, 'mount its root filesystem', context.rootfs.mount(id, image));
+  let mounted = new Map<MountRequest, OwnedFd>();
   try {
+    mounted = await mountImageVolumes(context, volumes);
     const user = resolveUser(request.user, image.config.user, {
       passwd: readUserFile(context, rootfs, '/etc/passwd'),
       group: readUserFile(context, rootfs, '/etc/group'),
     });
     applyUser(record, user);
-    spec = plan.spec(record, sandbox, { seccomp, devices, podFiles });
+    spec = plan.spec(record, sandbox, { seccomp, devices, podFiles, volumes: mounted });
   } catch (error) {
-    context.host.closeFd(rootfs);
+    for (const fd of [rootfs, ...mounted.values()]) context.host.closeFd(fd);
     throw wrap(error, `${subject}: cannot prepare its process`);
   }
-  // The engine owns the mount's descriptor from here.
+  // The engine owns the mounts' descriptors from here.
   await context.engine.create(spec, rootfs);
   await step(subject, 'limit its cgroup', context.cgroups.configure(outer, limits.after));
   if (request.pid === 'target') await requireSameTarget(context, request, spec.namespaces.pid);

@@ -1,10 +1,18 @@
 /** What is mounted in a container: the pod's files and shared memory, and what the request names. */
 import { posix } from 'node:path';
-import type { BindMount } from '../core/model.js';
-import type { ContainerRequest } from '../core/requests.js';
+import type { BindMount, SpecMount } from '../core/model.js';
+import type { OwnedFd } from '../core/ports.js';
+import type { ContainerRequest, MountRequest } from '../core/requests.js';
 import type { RuntimeContext } from './context.js';
 import type { Sandbox } from './objects.js';
 import { POD_FILES } from './sandbox-files.js';
+
+export interface HostMounts {
+  /** Files that were written for the pod. */
+  podFiles: readonly string[];
+  /** Images that are mounted, attached nowhere yet. */
+  volumes: ReadonlyMap<MountRequest, OwnedFd>;
+}
 
 /**
  * Those of the pod and those asked for, in an order in which none hides another. Where both want the
@@ -14,8 +22,8 @@ export function orderedMounts(
   context: RuntimeContext,
   sandbox: Sandbox,
   request: ContainerRequest,
-  podFiles: readonly string[],
-): BindMount[] {
+  { podFiles, volumes }: HostMounts,
+): SpecMount[] {
   const { ipc } = sandbox.record.namespaces;
   const shm = ipc === 'pod' ? context.sharedMemory.path(sandbox.id) : '/dev/shm';
   const pod: [source: string, target: string, readonly: boolean][] = [
@@ -28,7 +36,15 @@ export function orderedMounts(
     ),
     [shm, '/dev/shm', false],
   ];
-  const asked = request.mounts.map((mount) => ({ ...mount, target: cleanPath(mount.target) }));
+  const asked = request.mounts.map((mount): SpecMount => {
+    const { source, readonly, recursiveReadonly, propagation } = mount;
+    const target = cleanPath(mount.target);
+    const mounted = volumes.get(mount);
+    return {
+      ...{ source, target, readonly, recursiveReadonly, propagation },
+      ...(mounted !== undefined && { mounted }),
+    };
+  });
   const taken = new Set(asked.map((mount) => mount.target));
   const mounts = pod
     .filter(([, target]) => !taken.has(target))

@@ -15,8 +15,9 @@ import {
   requireNonEmpty,
   requireRelativePath,
 } from '../core/text.js';
-import { orderedMounts } from './container-mounts.js';
+import { orderedMounts, type HostMounts } from './container-mounts.js';
 import type { RuntimeContext } from './context.js';
+import { mountedImage, validateImageMount, type ImageVolumes } from './image-volumes.js';
 import type { Sandbox } from './objects.js';
 
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -30,11 +31,9 @@ export interface ContainerPlan {
 }
 
 /** What a container gets that only the host can tell. */
-export interface HostParts {
+export interface HostParts extends HostMounts {
   seccomp: Uint8Array | null;
   devices: DeviceNode[];
-  /** Files that were written for the pod. */
-  podFiles: string[];
 }
 
 export function validateContainer(request: ContainerRequest): void {
@@ -61,7 +60,8 @@ export function validateContainer(request: ContainerRequest): void {
   request.devices.forEach(validateDevice);
   for (const mount of request.mounts) {
     requireAbsolutePath('mount container_path', mount.target);
-    requireAbsolutePath('mount host_path', mount.source);
+    validateImageMount(mount);
+    if (!mount.image) requireAbsolutePath('mount host_path', mount.source);
     if (posix.normalize(mount.target) === '/') {
       throw new RuntimeError(
         'invalid-argument',
@@ -103,9 +103,10 @@ export function planContainer(
   context: RuntimeContext,
   sandbox: Sandbox,
   request: ContainerRequest,
-  image: ImageRecord,
+  images: { root: ImageRecord; volumes: ImageVolumes },
   id: ContainerId,
 ): ContainerPlan {
+  const image = images.root;
   requirePrivilegedPod(request, sandbox);
   const argv = commandLine(request, image);
   const podCgroup = sandbox.record.cgroup;
@@ -135,6 +136,7 @@ export function planContainer(
       readonly: mount.readonly,
       recursiveReadonly: mount.recursiveReadonly,
       propagation: mount.propagation,
+      image: mountedImage(mount, images.volumes),
     })),
     cgroup: context.layouts.of(podCgroup).container(podCgroup, id),
     user: { uid: 0, gid: 0, supplementalGroups: [] },
@@ -189,7 +191,7 @@ function toSpec(
     readonlyRootfs: request.readonlyRootfs,
     privileged: request.privileged,
     devices: parts.devices,
-    mounts: orderedMounts(context, sandbox, request, parts.podFiles),
+    mounts: orderedMounts(context, sandbox, request, parts),
     maskedPaths: request.privileged ? [] : request.maskedPaths,
     readonlyPaths: request.privileged ? [] : request.readonlyPaths,
     process: {

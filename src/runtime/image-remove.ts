@@ -2,6 +2,7 @@
 import { RuntimeError } from '../core/errors.js';
 import type { ImageId } from '../core/ids.js';
 import type { RuntimeContext } from './context.js';
+import { imagesOf } from './image-use.js';
 
 /** Idempotent; an unknown image is a removed one. */
 export async function removeImage(context: RuntimeContext, reference: string): Promise<void> {
@@ -11,7 +12,7 @@ export async function removeImage(context: RuntimeContext, reference: string): P
 
 /** Answers the bytes that came back. Nothing is awaited between the check and the mark of `imageUse`. */
 export async function removeUnused(context: RuntimeContext, id: ImageId): Promise<number> {
-  const user = [...context.objects.containers()].find((c) => c.record.imageId === id);
+  const user = [...context.objects.containers()].find((c) => imagesOf(c.record).includes(id));
   if (user) {
     throw new RuntimeError(
       'failed-precondition',

@@ -1,6 +1,12 @@
 /** Which images containers are being made of, and which are being removed: the two exclude each other. */
 import { RuntimeError } from '../core/errors.js';
 import type { ImageId } from '../core/ids.js';
+import type { ContainerRecord } from '../core/model.js';
+
+/** Its own, and those it has for volumes. */
+export function imagesOf({ imageId, mounts }: ContainerRecord): ImageId[] {
+  return [imageId, ...mounts.flatMap(({ image }) => (image ? [image.id] : []))];
+}
 
 /** Until a container is made it is in no list, but its image's layers are in its root filesystem. */
 export class ImageUse {
@@ -12,12 +18,13 @@ export class ImageUse {
     return this.#building.keys();
   }
 
-  /** Keeps the image from being removed until `work` has settled. */
-  async build<T>(id: ImageId, work: () => Promise<T>): Promise<T> {
+  /** Keeps the images from being removed until `work` has settled. */
+  async build<T>([id, ...others]: readonly ImageId[], work: () => Promise<T>): Promise<T> {
+    if (id === undefined) return work();
     if (this.#removing.has(id)) {
       throw new RuntimeError('not-found', `image ${id} is being removed: pull it again`);
     }
-    return counted(this.#building, id, work);
+    return counted(this.#building, id, () => this.build(others, work));
   }
 
   /** Of several removals of one image at once, the last one's end lets it be used again. */

@@ -3,7 +3,7 @@ import { RuntimeError } from '../core/errors.js';
 import type { ContainerId, ImageId, SandboxId } from '../core/ids.js';
 import type { ContainerRecord, ExitRecord, SandboxRecord } from '../core/model.js';
 import type { UnreadableFile } from '../core/ports.js';
-import { ImageUse } from './image-use.js';
+import { ImageUse, imagesOf } from './image-use.js';
 
 /**
  * A container's life, derived from facts and never stored:
@@ -132,7 +132,7 @@ export class Objects {
 
   /** Those that containers stand on, or are being made of. */
   imagesInUse(): Set<ImageId> {
-    const used = [...this.#containers.values()].map(({ record }) => record.imageId);
+    const used = [...this.#containers.values()].flatMap(({ record }) => imagesOf(record));
     return new Set([...used, ...this.imageUse.building()]);
   }
 

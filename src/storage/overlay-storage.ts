@@ -34,7 +34,7 @@ export interface OverlayStorageOptions {
 
 type OverlayAddon = Pick<
   NativeAddon,
-  'mountOverlay' | 'mappedOwner' | 'TreeCounter' | 'treeListing'
+  'mountOverlay' | 'mountVolume' | 'mappedOwner' | 'TreeCounter' | 'treeListing'
 > &
   QuotaAddon;
 
@@ -75,6 +75,7 @@ export class OverlayStorage implements StorageDriver {
     const { root, addon, sizeLimitBytes: limitBytes = 0 } = options;
     const trash = join(root, TRASH);
     await mkdir(trash, { recursive: true, mode: 0o700 });
+    await mkdir(join(root, EMPTY), { recursive: true, mode: 0o755 });
     const filesystem = filesystemOf(await realpath(root));
     await probeOverlay({ addon, folder: trash, filesystem });
     const quotas = await ProjectQuotas.open({ addon, root, filesystem, limitBytes });
@@ -150,6 +151,26 @@ export class OverlayStorage implements StorageDriver {
     }
   }
 
+  async mountImage(image: ImageRecord, subPath: string): Promise<OwnedFd> {
+    const empty = join(this.#root, EMPTY);
+    try {
+      return await this.#addon.mountVolume({
+        // Not the layer's folder itself, even of one layer: whiteouts would show.
+        lower:
+          image.layers.length > 0 ? [...this.#layers.lowerFolders(image.layers), empty] : [empty],
+        place: empty,
+        subPath,
+      });
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) throw error;
+      throw new RuntimeError(
+        'not-found',
+        `${JSON.stringify(subPath.slice(0, 300))} is no folder in image ${image.id}`,
+        error,
+      );
+    }
+  }
+
   async usage(id: ContainerId): ReturnType<RootfsStorage['usage']> {
     const project = this.#quotas && (await this.#project(id, this.#quotas));
     if (this.#quotas && project !== undefined) {
@@ -173,7 +194,7 @@ export class OverlayStorage implements StorageDriver {
 
   async list(): Promise<ContainerId[]> {
     const names = await readdir(this.#root);
-    return names.filter((name) => name !== TRASH).flatMap(containerIds);
+    return names.filter((name) => name !== TRASH && name !== EMPTY).flatMap(containerIds);
   }
 
   mountpoint(): string {
@@ -212,6 +233,8 @@ export class OverlayStorage implements StorageDriver {
 }
 
 const TRASH = '.trash';
+/** Where overlayfs wants a folder and there is none. */
+const EMPTY = '.empty';
 
 /** A container's folder with all that is in it, and the limit of its project. */
 async function destroy(folder: string, quotas: ProjectQuotas | undefined): Promise<void> {

@@ -99,6 +99,16 @@ export const containerRecord: z.ZodType<ContainerRecord> = z.strictObject({
       readonly: z.boolean(),
       recursiveReadonly: z.boolean(),
       propagation: z.enum(['private', 'slave', 'shared']),
+      // Records of agents without image volumes lack it.
+      image: z
+        .strictObject({
+          name: z.string(),
+          userSpecifiedImage: z.string(),
+          id: imageId as unknown as z.ZodType<ImageId>,
+          subPath: z.string(),
+        })
+        .nullable()
+        .default(null),
     }),
   ),
   cgroup: z.strictObject({

@@ -352,6 +352,12 @@ export class FakeNode {
             this.openFds.add(fd);
             return fd;
           }),
+        mountImage: () =>
+          call('rootfs.mountImage', () => {
+            const fd = this.#nextFd++;
+            this.openFds.add(fd);
+            return fd;
+          }),
         usage: () => Promise.resolve({ usedBytes: 1, inodesUsed: 1, timestamp: 1n }),
         remove: (id) =>
           call('rootfs.remove', () => {
@@ -395,7 +401,10 @@ export class FakeNode {
             let end: () => void = () => undefined;
             const ended = new Promise<void>((resolve) => (end = resolve));
             this.shims.set(spec.id, { spec, state: 'created', exit: undefined, ended, end });
-          }).finally(() => this.openFds.delete(rootfs)),
+          }).finally(() => {
+            const mounted = spec.mounts.flatMap((mount) => mount.mounted ?? []);
+            for (const fd of [rootfs, ...mounted]) this.openFds.delete(fd);
+          }),
         start: (id) =>
           call('engine.start', () => {
             this.#shim(id).state = 'running';

@@ -24,7 +24,7 @@ export const CGROUP_ROOT = existsSync('/sys/fs/cgroup/cgroup.procs')
   ? '/sys/fs/cgroup'
   : '/sys/fs/cgroup/unified';
 /** What the agent and host-local keep in their folders for good. */
-const OWN_FILES = /^(\.trash|lock|last_reserved_ip\.0)$/;
+const OWN_FILES = /^(\.trash|\.empty|lock|last_reserved_ip\.0)$/;
 /** The command as it is installed: `npm run test:integration` bundles it first. */
 const COMMAND = ['dist/pvecri.js'];
 

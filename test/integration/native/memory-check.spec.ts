@@ -11,6 +11,8 @@ const SOURCES = [
   'spawn_process',
   'exit_poller',
   'overlay_mount',
+  'idmapped_layers',
+  'private_namespace',
   'namespaces',
   'sysctl',
   'cgroup_files',
