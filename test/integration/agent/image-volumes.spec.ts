@@ -68,7 +68,7 @@ describe('image volumes', function () {
     pods.output(pod, script, { mounts });
 
   async function refused(mount: object, kind: string, message: RegExp): Promise<void> {
-    await assert.rejects(pods.create(pod, 'true', { mounts: [mount as Mount] }), { kind, message });
+    await assert.rejects(pods.create(pod, 'true', { mounts: [mount] }), { kind, message });
     const { containers } = await agent.client.runtime.listContainers({ filter: undefined });
     assert.deepEqual(containers, []);
     assert.equal(detachedMounts(), 0, 'no mount is left open');
@@ -155,12 +155,13 @@ describe('image volumes', function () {
     const inUse = { kind: 'failed-precondition', message: new RegExp(`used by container ${id}`) };
     const told = async (): Promise<void> => {
       const [mount] = (await pods.status(id)).mounts;
-      assert.equal(mount?.image?.image, DATA);
-      assert.equal(mount?.image?.imageRef, dataId);
-      assert.equal(mount?.image?.userSpecifiedImage, DATA);
-      assert.equal(mount?.imageSubPath, 'data');
+      assert.ok(mount);
+      assert.equal(mount.image?.image, DATA);
+      assert.equal(mount.image.imageRef, dataId);
+      assert.equal(mount.image.userSpecifiedImage, DATA);
+      assert.equal(mount.imageSubPath, 'data');
       assert.deepEqual(
-        [mount?.hostPath, mount?.containerPath, mount?.readonly],
+        [mount.hostPath, mount.containerPath, mount.readonly],
         ['', '/volume', true],
       );
       await assert.rejects(removeImage(DATA), inUse);
