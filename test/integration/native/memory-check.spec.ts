@@ -13,6 +13,7 @@ const SOURCES = [
   'overlay_mount',
   'idmapped_layers',
   'private_namespace',
+  'project_quota',
   'namespaces',
   'sysctl',
   'cgroup_files',

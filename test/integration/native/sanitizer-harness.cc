@@ -1,13 +1,16 @@
 // The addon's threads and system calls without JavaScript, for AddressSanitizer, UndefinedBehavior-
 // Sanitizer and LeakSanitizer: memory-check.spec.ts builds and runs it. argv[1] is an empty folder.
 #include <fcntl.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <thread>
@@ -15,8 +18,10 @@
 
 #include "addon/cgroup_files.h"
 #include "addon/exit_poller.h"
+#include "addon/idmapped_layers.h"
 #include "addon/namespaces.h"
 #include "addon/overlay_mount.h"
+#include "addon/project_quota.h"
 #include "addon/seccomp_filter.h"
 #include "addon/spawn_process.h"
 #include "addon/thread.h"
@@ -119,6 +124,82 @@ void Overlays(const std::string& folder) {
   Require(MountOverlayByString(request, &mount).error == ENOENT, "a missing layer");
 }
 
+// A user namespace in which id 0 is the host's 100000.
+UniqueFd MakeUserNamespace() {
+  int gate[2];
+  Require(pipe2(gate, O_CLOEXEC) == 0, "pipe");
+  pid_t child = fork();
+  if (child == 0) {
+    char byte = unshare(CLONE_NEWUSER) == 0 ? 'y' : 'n';
+    _exit(write(gate[1], &byte, 1) == 1 && pause() != 0 ? 0 : 1);
+  }
+  UniqueFd read_end(gate[0]);
+  UniqueFd write_end(gate[1]);
+  char byte = 'n';
+  Require(child > 0 && read(gate[0], &byte, 1) == 1 && byte == 'y', "a user namespace");
+  std::string proc = "/proc/" + std::to_string(child);
+  for (const char* map : {"/uid_map", "/gid_map"}) {
+    UniqueFd file(open((proc + map).c_str(), O_WRONLY | O_CLOEXEC));
+    constexpr char kMap[] = "0 100000 65536\n";
+    Require(write(file.get(), kMap, sizeof(kMap) - 1) > 0, "a map of ids");
+  }
+  UniqueFd fd(open((proc + "/ns/user").c_str(), O_RDONLY | O_CLOEXEC));
+  kill(child, SIGKILL);
+  Require(waitpid(child, nullptr, 0) == child && fd, "the namespace's file");
+  return fd;
+}
+
+// Every kernel can do it by paths; only new ones by descriptors.
+void IdmappedOverlays(const std::string& folder) {
+  UniqueFd user_namespace = MakeUserNamespace();
+  uid_t uid = 0;
+  gid_t gid = 0;
+  RequireSuccess(GetMappedOwner(folder, user_namespace.get(), &uid, &gid));
+  Require(uid == 100000 && gid == 100000, "the owner in the namespace");
+  for (bool by_paths : {true, false}) {
+    std::string base = folder + (by_paths ? "/by_paths" : "/by_any");
+    OverlayRequest request;
+    request.user_namespace = user_namespace.get();
+    request.upper = base + "/upper";
+    request.work = base + "/work";
+    for (const std::string& path : {base, request.upper, request.work}) {
+      Require(mkdir(path.c_str(), 0755) == 0, "folder");
+    }
+    for (int i = 0; i < 127; ++i) {
+      request.lower.push_back(base + "/lower" + std::to_string(i));
+      Require(mkdir(request.lower.back().c_str(), 0755) == 0, "layer");
+      Require(mkdir((request.lower.back() + "/d" + std::to_string(i)).c_str(), 0755) == 0, "layer");
+    }
+    UniqueFd mount;
+    RequireSuccess(by_paths ? MountIdmappedByPaths(request, &mount)
+                            : MountOverlay(request, &mount));
+    for (int i = 0; i < 127; ++i) {
+      struct stat status;
+      std::string name = "d" + std::to_string(i);
+      Require(fstatat(mount.get(), name.c_str(), &status, 0) == 0, "a layer's folder");
+      Require(status.st_uid == 100000 && status.st_gid == 100000, "its owner");
+    }
+    Require(mkdirat(mount.get(), "new", 0755) == 0, "a new folder");
+    Require(access((request.upper + "/new").c_str(), F_OK) == 0, "the upper folder");
+    request.lower.push_back(base + "/none");
+    Require(MountIdmappedByPaths(request, &mount).error == ENOENT, "a missing layer");
+    Require(MountIdmappedByFds(request, &mount).error != 0, "a missing layer");
+  }
+}
+
+// What every file system answers; quotas themselves take one that has them.
+void Quotas(const std::string& folder) {
+  QuotaState state;
+  RequireSuccess(GetQuotaState(folder, &state));
+  uint32_t id = 1;
+  RequireSuccess(GetProject(folder, &id));
+  Require(GetQuotaState(folder + "/none", &state).error == ENOENT, "a missing folder");
+  Require(SetProject("/proc", 1).error != 0, "a project of procfs");
+  std::vector<ProjectUsage> usages;
+  Require(GetProjectUsage("/proc", {1, 2}, &usages).error != 0, "quotas of procfs");
+  Require(ListProjects("/proc", 1, 2, &usages).error != 0, "quotas of procfs");
+}
+
 void Namespaces(const std::string& folder) {
   PinRequest request;
   for (std::string* path : {&request.net, &request.ipc, &request.uts}) {
@@ -185,6 +266,8 @@ int main(int argc, char** argv) {
   int before = OpenDescriptors();
   SpawnAndWatch();
   Overlays(argv[1]);
+  IdmappedOverlays(argv[1]);
+  Quotas(argv[1]);
   Namespaces(argv[1]);
   Cgroups(argv[2]);
   Filters();
