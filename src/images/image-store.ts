@@ -7,7 +7,7 @@ import type { CheckDepth, CheckOptions, ImageCheck } from '../core/image-check.j
 import { parseImageConfig } from '../core/image-config.js';
 import type { ImageDetails } from '../core/image-details.js';
 import type { ImageId } from '../core/ids.js';
-import { formatImageReference, parseImageReference } from '../core/image-reference.js';
+import { formatImageReference, imageName, parseImageReference } from '../core/image-reference.js';
 import { sha256Of } from '../core/digest.js';
 import { layerKeys } from '../core/layer-key.js';
 import type { ImageRecord } from '../core/model.js';
@@ -35,6 +35,7 @@ import { parseImageOrigin, type ImageOrigin } from './image-origin.js';
 import { readImageArchive } from './image-archive.js';
 import { imageDetails } from './image-details.js';
 import { spoolArchive } from './image-load.js';
+import { isKnown, isWhole } from './image-presence.js';
 import { ImageRecords, type Fault, type StoredImage } from './image-records.js';
 import { saveImages } from './image-save.js';
 import type { ArchivedImage, ImageSource } from './image-source.js';
@@ -327,8 +328,21 @@ export class FolderImageStore implements ImageStore {
     signal: AbortSignal,
     progress: PullProgress,
   ): Promise<ImageRecord> {
+    const present = await this.#presentByDigest(origin);
+    if (present) return present;
     const open = (): Promise<ImageSource> => openSource(this.#options.openRegistry, origin, auth);
     return this.#take(open, { origin, auth }, signal, progress);
+  }
+
+  /** An image that is here and named by its digest: no registry has more to say, unless it has signatures. */
+  async #presentByDigest(origin: ImageOrigin): Promise<StoredImage | undefined> {
+    if (origin.kind !== 'registry' || origin.reference.digest === '') return undefined;
+    const image = this.#find(`${imageName(origin.reference)}@${origin.reference.digest}`);
+    if (!image || !isWhole(image, this.#layers, this.#blobs)) return undefined;
+    const policy = await this.#options.readPolicy?.();
+    const demands = await policy?.demandsOf(origin);
+    if (demands?.acceptsAnything === false) return undefined;
+    return this.#images.get(image.id);
   }
 
   /** Fetches what is missing of an image, and makes it one of the store's. */
@@ -359,15 +373,17 @@ export class FolderImageStore implements ImageStore {
   }
 
   /** Blobs first, the record last; names that another image had move in memory after that. */
-  async #commit({ record, blobs, layerBlobs }: PulledImage): Promise<StoredImage> {
+  async #commit(pulled: PulledImage): Promise<StoredImage> {
+    const { record, blobs, layerBlobs } = pulled;
     if (this.#newer.has(record.id)) {
       throw new RuntimeError(
         'failed-precondition',
         `a newer version of the agent has pulled image ${record.id}: run that version, or remove its record`,
       );
     }
-    for (const [digest, bytes] of blobs) await this.#blobs.write(digest, bytes);
     const before = this.#images.get(record.id);
+    if (before && isKnown(pulled, before, this.#blobs)) return before;
+    for (const [digest, bytes] of blobs) await this.#blobs.write(digest, bytes);
     const image: StoredImage = {
       ...record,
       repoTags: union(before?.repoTags, record.repoTags),

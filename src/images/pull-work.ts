@@ -80,7 +80,8 @@ export async function resolveManifest(
   return { root, manifest: await findManifest(work, root, blobs) };
 }
 
-type Resolving = Pick<PullWork, 'source' | 'platforms' | 'signal'>;
+type Resolving = Pick<PullWork, 'source' | 'platforms' | 'signal'> &
+  Partial<Pick<PullWork, 'blobs'>>;
 
 async function findManifest(
   work: Resolving,
@@ -141,13 +142,35 @@ async function fetchVerified(
       `${what} ${descriptor.digest} is larger than ${maxBytes} bytes`,
     );
   }
+  const kept = await readKept(work.blobs, descriptor);
+  if (kept !== undefined) return kept;
   const bytes = await work.source.fetchDocument(descriptor, maxBytes, work.signal);
   verify(descriptor.digest, bytes, what);
   return bytes;
 }
 
+/** A document that an earlier pull has brought; undefined for one that is not there, or damaged. */
+async function readKept(
+  blobs: BlobStore | undefined,
+  { digest, size }: Descriptor,
+): Promise<Uint8Array | undefined> {
+  const opened = await blobs?.openBlob(digest);
+  if (!opened) return undefined;
+  try {
+    if (opened.size !== size) return undefined;
+    const bytes = await opened.file.readFile();
+    return digestOf(bytes) === digest ? bytes : undefined;
+  } finally {
+    await opened.file.close();
+  }
+}
+
+function digestOf(bytes: Uint8Array): string {
+  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+}
+
 function verify(digest: string, bytes: Uint8Array, what: string): void {
-  const actual = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+  const actual = digestOf(bytes);
   if (actual === digest) return;
   throw new RuntimeError('data-loss', `${what} ${digest} came with content of digest ${actual}`);
 }

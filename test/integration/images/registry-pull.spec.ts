@@ -1,7 +1,7 @@
 /** Pulls from a real registry over plain http on loopback. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ImageRecord } from '../../../src/core/model.js';
 import { createRegistryOpener } from '../../../src/images/registry-source.js';
@@ -84,6 +84,32 @@ describe('pull from a registry', () => {
     await images.store.remove(moved.id);
     assert.equal(readdirSync(join(images.root, 'layers')).length, 2 + 1);
     assert.equal(images.store.find(name), undefined);
+  });
+
+  it('asks for nothing that is here: by tag the manifest alone, by digest nothing at all', async () => {
+    const folder = join(temp, 'own');
+    mkdirSync(folder);
+    const own = await startDockerRegistry(folder);
+    try {
+      await push(own.host, 'here', 'v1', one);
+      const name = `${own.host}/here`;
+      const first = await images.store.pull(`${name}:v1`, null, {});
+      for (const { digest } of one.blobs) {
+        const hex = digest.replace('sha256:', '');
+        const stored = `registry/docker/registry/v2/blobs/sha256/${hex.slice(0, 2)}/${hex}`;
+        rmSync(join(folder, stored), { recursive: true });
+      }
+      assert.deepEqual(await images.store.pull(`${name}:v1`, null, {}), first);
+      await own.stop();
+      const reference = `${name}@${one.manifest.digest}`;
+      assert.deepEqual(await images.store.pull(reference, null, {}), first);
+      assert.deepEqual(
+        await images.store.pull(`${name}:v1@${one.manifest.digest}`, null, {}),
+        first,
+      );
+    } finally {
+      await own.stop();
+    }
   });
 
   it('chooses from an index what runs here, and refuses what does not', async () => {

@@ -1,0 +1,32 @@
+/** What need not be done again for an image that is here. */
+import { layerKeys } from '../core/layer-key.js';
+import type { BlobStore } from './blob-store.js';
+import type { StoredImage } from './image-records.js';
+import type { LayerStore } from './layer-store.js';
+import type { PulledImage } from './pull-work.js';
+
+/** Whether everything it is made of is there. */
+export function isWhole(
+  { layers: diffIds, blobs: documents, layerBlobs }: StoredImage,
+  layers: LayerStore,
+  blobs: BlobStore,
+): boolean {
+  return (
+    layerKeys(diffIds, layers.keyedBy).every(({ key }) => layers.has(key)) &&
+    [...documents, ...layerBlobs].every((digest) => blobs.has(digest))
+  );
+}
+
+/** Whether a pull has found nothing but what the image's record says. */
+export function isKnown(
+  { record, blobs: documents, layerBlobs }: PulledImage,
+  image: StoredImage,
+  blobs: BlobStore,
+): boolean {
+  return (
+    record.repoTags.every((tag) => image.repoTags.includes(tag)) &&
+    record.repoDigests.every((name) => image.repoDigests.includes(name)) &&
+    layerBlobs.every((digest) => image.layerBlobs.includes(digest)) &&
+    [...documents.keys()].every((digest) => image.blobs.includes(digest) && blobs.has(digest))
+  );
+}
