@@ -8,6 +8,7 @@ import { CgroupLayouts } from './core/cgroup-layout.js';
 import type { PullUnderWay } from './core/pull-progress.js';
 import { agentName, readHostFacts } from './host-facts.js';
 import { FolderImageStore } from './images/image-store.js';
+import { createRegistryPusher } from './images/registry-push.js';
 import { createRegistryOpener } from './images/registry-source.js';
 import { ImagePolicy } from './images/signature/image-policy.js';
 import { PolicyVerifier } from './images/signature/image-verifier.js';
@@ -79,6 +80,7 @@ export async function compose(
     unpack: createUnpack(spawner),
     openRegistry,
     readPolicy,
+    pushImage: createRegistryPusher(() => imageConfig.hosts_dir),
     onPullEnd: (report) => {
       logPull(log, report);
       metrics?.pullEnded(report);

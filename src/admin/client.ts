@@ -11,20 +11,40 @@ import {
   type ClientConnection,
 } from '../cri/client.js';
 import { AdminService, AttachStart, ExecStart, type Output } from './gen/admin.js';
+import { loadImages } from './load-client.js';
 import type { Input } from './stream-call.js';
 
-export { LayerState } from './gen/admin.js';
-export type { Output, Pull, PullLayer, VerifyImageResponse } from './gen/admin.js';
+export { ArchiveFormat, LayerState, PushState } from './gen/admin.js';
+export type {
+  ImageSummary,
+  Output,
+  PrunedImage,
+  Pull,
+  PullLayer,
+  Push,
+  VerifyImageResponse,
+} from './gen/admin.js';
 
 const IMAGE_CALLS = {
   pullImage: AdminService.pullImage,
   listPulls: AdminService.listPulls,
   watchPulls: AdminService.watchPulls,
+  listImages: AdminService.listImages,
+  tagImage: AdminService.tagImage,
+  pruneImages: AdminService.pruneImages,
+  saveImages: AdminService.saveImages,
+  pushImage: AdminService.pushImage,
   verifyImage: AdminService.verifyImage,
 };
 
 export interface AdminClient {
   readonly images: Calls<typeof IMAGE_CALLS>;
+  /** `name` is the archive's own. */
+  loadImages(
+    name: string,
+    archive: AsyncIterable<Uint8Array>,
+    signal: AbortSignal,
+  ): ReturnType<typeof loadImages>;
   exec(start: Partial<ExecStart>): AdminStream;
   attach(start: Partial<AttachStart>): AdminStream;
   /** Streams that still run end as cancelled. */
@@ -36,6 +56,7 @@ export function connectAdmin(socketPath: string): AdminClient {
   const connection = openConnection(socketPath);
   return {
     images: bindCalls({ ...connection, timeoutMs: DEFAULT_TIMEOUT_MS }, IMAGE_CALLS),
+    loadImages: (name, archive, signal) => loadImages(connection, name, archive, signal),
     exec: (start) => new AdminStream(connection, AdminService.exec, ExecStart.create(start)),
     attach: (start) => new AdminStream(connection, AdminService.attach, AttachStart.create(start)),
     close: () => {

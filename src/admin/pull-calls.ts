@@ -24,17 +24,26 @@ export async function pullImage(
 ): Promise<void> {
   if (reference === '')
     throw new RuntimeError('invalid-argument', 'PullImage: reference is empty: name an image');
+  const { id } = await withProgress(
+    (onStart) => context.images.pull(reference, toAuth(auth), { signal: gone, onStart }),
+    (value) => send({ event: { $case: 'progress', value } }),
+  );
+  await send({ event: { $case: 'imageId', value: id } });
+}
+
+/** Tells of whatever pull `work` has started last, until it ends. */
+export async function withProgress<T>(
+  work: (onStart: (pull: PullUnderWay) => void) => Promise<T>,
+  send: (pull: Pull) => Promise<void>,
+): Promise<T> {
   let pull: PullUnderWay | undefined;
-  const pulling = context.images.pull(reference, toAuth(auth), {
-    signal: gone,
-    onStart: (started) => (pull = started),
-  });
-  let told = -1;
+  let told: { pull: PullUnderWay; version: number } | undefined;
   const tell = async (): Promise<void> => {
-    if (pull === undefined || pull.version === told) return;
-    told = pull.version;
-    await send({ event: { $case: 'progress', value: toPull(pull.snapshot()) } });
+    if (pull === undefined || (told?.pull === pull && told.version === pull.version)) return;
+    told = { pull, version: pull.version };
+    await send(toPull(pull.snapshot()));
   };
+  const working = work((started) => (pull = started));
   const over = new AbortController();
   const watching = (async () => {
     while (!over.signal.aborted) {
@@ -44,11 +53,11 @@ export async function pullImage(
   })();
   watching.catch(() => undefined);
   try {
-    const { id } = await pulling;
+    const result = await working;
     over.abort();
     await watching;
     await tell();
-    await send({ event: { $case: 'imageId', value: id } });
+    return result;
   } finally {
     over.abort();
     await watching.catch(() => undefined);
@@ -76,7 +85,7 @@ export async function watchPulls(
   gone.throwIfAborted();
 }
 
-async function pause(signal: AbortSignal): Promise<void> {
+export async function pause(signal: AbortSignal): Promise<void> {
   await sleep(LOOK_MS, undefined, { signal }).catch(() => undefined);
 }
 

@@ -7,22 +7,36 @@ import { unary, type Gate } from '../cri/unary.js';
 import { attach } from '../runtime/attach.js';
 import type { RuntimeContext } from '../runtime/context.js';
 import { execStream } from '../runtime/exec-stream.js';
-import { eventHandler } from './event-stream.js';
+import { eventHandler, exchangeHandler } from './event-stream.js';
 import {
   AdminService,
   type AttachInput,
   type AttachStart,
   type ExecInput,
   type ExecStart,
+  type ListImagesRequest,
+  type ListImagesResponse,
   type ListPullsRequest,
   type ListPullsResponse,
+  type LoadImagesEvent,
+  type LoadImagesInput,
+  type PruneImagesRequest,
+  type PruneImagesResponse,
   type PullImageEvent,
   type PullImageRequest,
+  type PushImageEvent,
+  type PushImageRequest,
+  type SaveImagesPiece,
+  type SaveImagesRequest,
+  type TagImageRequest,
+  type TagImageResponse,
   type VerifyImageRequest,
   type VerifyImageResponse,
   type WindowSize,
 } from './gen/admin.js';
+import { loadImages } from './load-call.js';
 import { listPulls, pullImage, watchPulls } from './pull-calls.js';
+import { listImages, pruneImages, pushImage, saveImages, tagImage } from './image-calls.js';
 import { verifyImage } from './image-verify.js';
 import { streamHandler, terminalSize, type OpenStream } from './stream-call.js';
 
@@ -53,6 +67,30 @@ export function createAdminServer(context: RuntimeContext, gate: Gate): FrontEnd
       wiring,
       'WatchPulls',
       (_request, caller) => watchPulls(context, caller),
+    ),
+    listImages: unary<ListImagesRequest, ListImagesResponse>(gate, 'ListImages', () =>
+      listImages(context),
+    ),
+    tagImage: unary<TagImageRequest, TagImageResponse>(gate, 'TagImage', (request) =>
+      tagImage(context, request),
+    ),
+    pruneImages: unary<PruneImagesRequest, PruneImagesResponse>(gate, 'PruneImages', (request) =>
+      pruneImages(context, request),
+    ),
+    saveImages: eventHandler<SaveImagesRequest, SaveImagesPiece>(
+      wiring,
+      'SaveImages',
+      (request, caller) => saveImages(context, request, caller),
+    ),
+    loadImages: exchangeHandler<LoadImagesInput, LoadImagesEvent>(
+      wiring,
+      'LoadImages',
+      (messages, caller) => loadImages(context, messages, caller),
+    ),
+    pushImage: eventHandler<PushImageRequest, PushImageEvent>(
+      wiring,
+      'PushImage',
+      (request, caller) => pushImage(context, request, caller),
     ),
     verifyImage: unary<VerifyImageRequest, VerifyImageResponse>(
       gate,

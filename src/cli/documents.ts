@@ -1,6 +1,6 @@
 /** CRI messages as the documents `--json` prints: stable camelCase, times in RFC 3339, words for states. */
 import { LayerState } from '../admin/client.js';
-import type { Pull } from '../admin/client.js';
+import type { ImageSummary, Pull } from '../admin/client.js';
 import { ContainerState, PodSandboxState } from '../cri/gen/index.js';
 import type {
   Container,
@@ -100,6 +100,19 @@ export function imageDocument(image: Image): object {
     uid: image.uid === undefined ? null : Number(image.uid.value),
     username: image.username,
     pinned: image.pinned,
+  };
+}
+
+export function summaryDocument(image: ImageSummary): object {
+  const created = Date.parse(image.createdAt);
+  return {
+    id: image.id,
+    repoTags: image.repoTags,
+    repoDigests: image.repoDigests,
+    size: Number(image.size),
+    createdAt: Number.isNaN(created) ? null : isoTime(BigInt(created) * 1_000_000n),
+    pulledAt: isoTime(image.pulledAt),
+    labels: mapDocument(image.labels),
   };
 }
 

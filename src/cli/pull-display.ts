@@ -3,7 +3,15 @@ import type { Pull } from '../admin/client.js';
 import { formatBytes } from './human-units.js';
 import { LiveLines } from './live-lines.js';
 import type { Output } from './output.js';
-import { formatLeft, formatRate, pullFigures, pullLines, RateMeter } from './pull-figures.js';
+import {
+  formatLeft,
+  formatRate,
+  PULL_WORDS,
+  pullFigures,
+  pullLines,
+  RateMeter,
+  type TransferWords,
+} from './pull-figures.js';
 import { printable } from './table.js';
 
 export interface PullDisplay {
@@ -17,8 +25,8 @@ export const NO_DISPLAY: PullDisplay = {
   end: () => Promise.resolve(),
 };
 
-export function pullDisplay(out: Output, reference: string): PullDisplay {
-  return out.isTerminal ? new Bars(out, reference) : new Lines(out, reference);
+export function pullDisplay(out: Output, reference: string, words = PULL_WORDS): PullDisplay {
+  return out.isTerminal ? new Bars(out, reference, words) : new Lines(out, reference, words);
 }
 
 /** Speed and time go on to change when nothing arrives. */
@@ -28,16 +36,18 @@ class Bars implements PullDisplay {
   readonly #lines: LiveLines;
   readonly #out: Output;
   readonly #title: string;
+  readonly #words: TransferWords;
   readonly #meter = new RateMeter();
   readonly #started = performance.now();
   readonly #timer: NodeJS.Timeout;
   #pull: Pull | undefined;
   #drawing: Promise<void> | undefined;
 
-  constructor(out: Output, reference: string) {
+  constructor(out: Output, reference: string, words: TransferWords) {
     this.#out = out;
+    this.#words = words;
     this.#lines = new LiveLines(out);
-    this.#title = `pulling ${printable(reference)}`;
+    this.#title = `${words.title} ${printable(reference)}`;
     this.#timer = setInterval(() => void this.#draw(), REDRAW_MS);
   }
 
@@ -64,7 +74,7 @@ class Bars implements PullDisplay {
     const pull = this.#pull;
     if (pull === undefined || pull.layers.length === 0) return [title];
     this.#meter.add(now, pullFigures(pull));
-    return [title, ...pullLines(pull, this.#meter, this.#out.rows - 2)];
+    return [title, ...pullLines(pull, this.#meter, this.#out.rows - 2, this.#words)];
   }
 }
 
@@ -74,13 +84,13 @@ const NEXT_LINE_MS = 10_000;
 
 class Lines implements PullDisplay {
   readonly #out: Output;
-  readonly #reference: string;
+  readonly #title: string;
   readonly #meter = new RateMeter(NEXT_LINE_MS);
   #next = performance.now() + FIRST_LINE_MS;
 
-  constructor(out: Output, reference: string) {
+  constructor(out: Output, reference: string, words: TransferWords) {
     this.#out = out;
-    this.#reference = printable(reference);
+    this.#title = `${words.title} ${printable(reference)}`;
   }
 
   async update(pull: Pull): Promise<void> {
@@ -91,7 +101,7 @@ class Lines implements PullDisplay {
     this.#next = now + NEXT_LINE_MS;
     const { layers, layersReady, fetchedBytes, totalBytes } = figures;
     await this.#out.line(
-      `pulling ${this.#reference}: ${layersReady} of ${layers} layers, ${formatBytes(fetchedBytes)} of ${formatBytes(totalBytes)}, ` +
+      `${this.#title}: ${layersReady} of ${layers} layers, ${formatBytes(fetchedBytes)} of ${formatBytes(totalBytes)}, ` +
         `${formatRate(this.#meter.bytesPerSecond)}, ${formatLeft(this.#meter.secondsLeft(figures))} left`,
     );
   }

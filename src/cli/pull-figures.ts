@@ -80,11 +80,25 @@ export function formatLeft(seconds: number | undefined): string {
 
 const BAR_WIDTH = 24;
 
+/** What is shown may be a push as well: then bytes go the other way. */
+export interface TransferWords {
+  /** As in `pulling IMAGE`. */
+  title: string;
+  moving: string;
+}
+
+export const PULL_WORDS: TransferWords = { title: 'pulling', moving: 'downloading' };
+
 /** One line for each layer that is not there, and the total below. */
-export function pullLines(pull: Pull, meter: RateMeter, mostLines: number): string[] {
+export function pullLines(
+  pull: Pull,
+  meter: RateMeter,
+  mostLines: number,
+  words = PULL_WORDS,
+): string[] {
   const figures = pullFigures(pull);
   const shown = layersToShow(pull.layers, mostLines - 1);
-  const lines = shown.map(layerLine);
+  const lines = shown.map((layer) => layerLine(layer, words));
   const hidden = pull.layers.length - shown.length;
   const more = hidden > 0 ? ` (${hidden} not shown)` : '';
   const speed = `${formatRate(meter.bytesPerSecond)}  ${formatLeft(meter.secondsLeft(figures))} left`;
@@ -110,7 +124,7 @@ const RANKS: Readonly<Record<number, number>> = {
   [LayerState.LAYER_STATE_DONE]: 2,
 };
 
-function layerLine(layer: PullLayer): string {
+function layerLine(layer: PullLayer, words: TransferWords): string {
   const name = shortId(layer.digest);
   const size = Number(layer.size);
   switch (layer.state) {
@@ -120,7 +134,7 @@ function layerLine(layer: PullLayer): string {
       return `${name}  ${bar(0, size)}  ${amount(0, size)}  waiting`;
     case LayerState.LAYER_STATE_DOWNLOADING: {
       const done = Number(layer.downloadedBytes);
-      return `${name}  ${bar(done, size)}  ${amount(done, size)}  downloading`;
+      return `${name}  ${bar(done, size)}  ${amount(done, size)}  ${words.moving}`;
     }
     case LayerState.LAYER_STATE_UNPACKING:
       return `${name}  ${bar(Number(layer.unpackedBytes), size)}  ${amount(size, size)}  unpacking`;

@@ -109,6 +109,10 @@ export class Session {
     return this.#admin;
   }
 
+  get isInputTerminal(): boolean {
+    return (this.#host.stdin as { isTTY?: boolean }).isTTY === true;
+  }
+
   get terminal(): Terminal | undefined {
     return this.#host.terminal;
   }

@@ -287,6 +287,13 @@ export interface ImageStore {
   pullsUnderWay(): PullUnderWay[];
   /** Gives an image one more name; whichever image had it loses it. */
   tag(reference: string, name: string): Promise<ImageRecord>;
+  /** Sends an image to a registry; nothing of it changes here. */
+  push(
+    reference: string,
+    destination: string,
+    auth: RegistryAuth | null,
+    options: PushOptions,
+  ): Promise<PushedImage>;
   /**
    * Images as one tar archive. One that is named by a tag keeps that tag in it, one that is named by
    * anything else all of its tags.
@@ -334,6 +341,26 @@ export interface RegistryAuth {
   serverAddress: string;
   identityToken: string;
   registryToken: string;
+}
+
+export interface PushOptions {
+  signal: AbortSignal;
+  onProgress: (blob: BlobPush) => void;
+}
+
+/** How far one blob of a push is. 'mounted': another repository of the registry had it. */
+export interface BlobPush {
+  digest: string;
+  size: number;
+  /** May go back, when an upload must begin again. */
+  sentBytes: number;
+  state: 'waiting' | 'uploading' | 'done' | 'present' | 'mounted';
+}
+
+export interface PushedImage {
+  /** Of the manifest that has the name in the registry now. */
+  digest: string;
+  sentBytes: number;
 }
 
 export type ArchiveFormat = 'oci-archive' | 'docker-archive';

@@ -58,9 +58,9 @@ function reference(rpc: string, spec: ImageSpec | undefined): string {
   throw new RuntimeError('invalid-argument', `${rpc}: image is empty: name one`);
 }
 
+/** The record, and what manifest and config say beside it. */
 async function describe(context: RuntimeContext, image: ImageRecord): Promise<string> {
-  const { layers, imageSpec } = await context.images.details(image.id);
-  return JSON.stringify({ ...image, layers, imageSpec });
+  return JSON.stringify({ ...image, ...(await context.images.details(image.id)) });
 }
 
 function toImage(image: ImageRecord): Image {

@@ -19,6 +19,8 @@ import type {
   LoadedImage,
   LoadOptions,
   PullOptions,
+  PushedImage,
+  PushOptions,
   RegistryAuth,
   UnreadableFile,
 } from '../core/ports.js';
@@ -43,8 +45,9 @@ import { LayerStore } from './layer-store.js';
 import { openSibling, openSource, type OpenRegistry } from './image-origin-source.js';
 import { PullProgress } from './pull-progress.js';
 import { pullImage, type PulledImage } from './pull-work.js';
+import type { PushImage } from './registry-push.js';
 import type { ImagePolicy } from './signature/image-policy.js';
-import { readDocument } from './stored-manifest.js';
+import { readDocument, storedManifest } from './stored-manifest.js';
 import type { Unpack } from './unpack-process.js';
 
 export interface ImageStoreOptions {
@@ -63,6 +66,8 @@ export interface ImageStoreOptions {
   /** New layers are measured when no pull has ended for this long. */
   quietMs?: number;
   platforms?: readonly Platform[];
+  /** Without it nothing can be sent to a registry. */
+  pushImage?: PushImage;
   /** Told of each pull once, however many callers share it. */
   onPullEnd?: (report: PullReport) => void;
 }
@@ -179,6 +184,36 @@ export class FolderImageStore implements ImageStore {
     return this.#changes.run(CHANGES, () =>
       this.#addTags(this.#known(reference), [formatImageReference(tag)]),
     );
+  }
+
+  async push(
+    reference: string,
+    destination: string,
+    auth: RegistryAuth | null,
+    { signal, onProgress }: PushOptions,
+  ): Promise<PushedImage> {
+    const image = this.#known(reference);
+    const target = parseImageReference(destination);
+    const { pushImage } = this.#options;
+    if (!pushImage) throw new RuntimeError('unimplemented', 'there is no way to a registry');
+    const unpin = this.#blobs.pin([...image.blobs, ...image.layerBlobs]);
+    try {
+      const { digest } = await storedManifest(this.#blobs, image);
+      return await pushImage({
+        reference: target,
+        digest,
+        blobs: this.#blobs,
+        auth,
+        mountFrom: repositoriesIn(target.registry, image),
+        signal,
+        onProgress,
+      });
+    } catch (error) {
+      if (!signal.aborted) throw wrap(error, `cannot push ${reference} to ${destination}`);
+      throw new RuntimeError('cancelled', `the push of ${reference} was cancelled`, error);
+    } finally {
+      unpin();
+    }
   }
 
   async *save(
@@ -623,4 +658,11 @@ function findFault(image: StoredImage, layers: LayerStore, blobs: BlobStore): Fa
 
 function union(before: readonly string[] | undefined, added: readonly string[]): string[] {
   return [...new Set([...(before ?? []), ...added])];
+}
+
+/** Repositories of a registry that the image has a name in. */
+function repositoriesIn(registry: string, { repoTags, repoDigests }: ImageRecord): string[] {
+  const references = [...repoTags, ...repoDigests].map(parseImageReference);
+  const there = references.filter((reference) => reference.registry === registry);
+  return [...new Set(there.map(({ repository }) => repository))];
 }

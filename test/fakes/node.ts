@@ -369,6 +369,7 @@ export class FakeNode {
       images: {
         pull: () => Promise.reject(new Error('no registry here')),
         pullsUnderWay: () => [],
+        push: () => Promise.reject(new Error('no registry here')),
         tag: () => Promise.reject(new Error('no names here')),
         save: () => {
           throw new Error('no blobs here');

@@ -1,14 +1,30 @@
 /** `pvecri images` and `pvecri rmi`: the images the agent has. */
 import type { Command } from 'commander';
-import { ImageStatusRequest, ListImagesRequest, RemoveImageRequest } from '../../cri/gen/index.js';
-import type { Image } from '../../cri/gen/index.js';
-import { imageDocument } from '../documents.js';
+import type { ImageSummary } from '../../admin/client.js';
+import { ImageStatusRequest, RemoveImageRequest } from '../../cri/gen/index.js';
+import { summaryDocument } from '../documents.js';
 import { CommandFailure, EXIT_OK } from '../failure.js';
 import { forEachObject } from '../for-each-object.js';
-import { formatBytes } from '../human-units.js';
+import { formatAge, formatBytes } from '../human-units.js';
+import {
+  createdAt,
+  filterImages,
+  imageFilter,
+  sortKey,
+  type ImageFilter,
+  type SortKey,
+} from '../image-filter.js';
 import { examples } from '../option-values.js';
+import { imageStatus } from '../pull.js';
 import type { Session } from '../session.js';
 import { formatTable, shortId } from '../table.js';
+
+interface ListOptions {
+  quiet?: true;
+  digests?: true;
+  filter?: ImageFilter[];
+  sort: SortKey;
+}
 
 export function addImages(program: Command, session: Session): void {
   program
@@ -17,8 +33,22 @@ export function addImages(program: Command, session: Session): void {
     .argument('[image]', 'only this image')
     .option('-q, --quiet', 'print ids alone')
     .option('--digests', 'show digests instead of tags')
-    .addHelpText('after', examples('pvecri images', 'pvecri images --digests', 'pvecri images -q'))
-    .action((reference: string | undefined, options: { quiet?: true; digests?: true }) =>
+    .option(
+      '-f, --filter <KEY=VALUE>',
+      'dangling=true|false, reference=PATTERN, label=KEY[=VALUE], before=IMAGE or since=IMAGE; all of them must hold',
+      imageFilter,
+    )
+    .option('--sort <KEY>', 'name, size or created', sortKey, 'name')
+    .addHelpText(
+      'after',
+      examples(
+        'pvecri images',
+        'pvecri images --filter reference=registry.example.org/shop/*',
+        'pvecri images --filter dangling=true -q',
+        'pvecri images --sort size --json',
+      ),
+    )
+    .action((reference: string | undefined, options: ListOptions) =>
       session.act(() => listImages(session, reference, options)),
     );
   program
@@ -32,33 +62,51 @@ export function addImages(program: Command, session: Session): void {
 async function listImages(
   session: Session,
   reference: string | undefined,
-  options: { quiet?: true; digests?: true },
+  { quiet, digests, filter = [], sort }: ListOptions,
 ): Promise<number> {
-  const cri = await session.cri();
-  const filter = reference === undefined ? {} : { image: { image: reference } };
-  const { images } = await cri.image.listImages(ListImagesRequest.create({ filter }), {
-    signal: session.signal,
-  });
-  images.sort((a, b) => nameOf(a).localeCompare(nameOf(b)));
+  const admin = await session.admin();
+  const { images } = await admin.images.listImages({}, { signal: session.signal });
+  const only = reference === undefined ? undefined : await idOf(session, reference);
+  const chosen = filterImages(images, filter)
+    .filter(({ id }) => reference === undefined || id === only)
+    .sort(ORDERS[sort]);
   if (session.json) {
-    await session.out.json(images.map(imageDocument));
-  } else if (options.quiet) {
-    for (const image of images) await session.out.line(image.id);
+    await session.out.json(chosen.map(summaryDocument));
+  } else if (quiet) {
+    for (const image of chosen) await session.out.line(image.id);
   } else {
-    const rows = images.flatMap((image) => {
-      const names = options.digests ? image.repoDigests : image.repoTags;
+    const now = Date.now();
+    const rows = chosen.flatMap((image) => {
+      const names = digests ? image.repoDigests : image.repoTags;
       return (names.length > 0 ? names : ['<none>']).map((name) => [
         name,
         shortId(image.id),
+        formatCreated(image, now),
         formatBytes(Number(image.size)),
       ]);
     });
-    await session.out.write(formatTable(['IMAGE', 'IMAGE ID', 'SIZE'], rows));
+    await session.out.write(formatTable(['IMAGE', 'IMAGE ID', 'CREATED', 'SIZE'], rows));
   }
   return EXIT_OK;
 }
 
-function nameOf(image: Image): string {
+const ORDERS: Readonly<Record<SortKey, (a: ImageSummary, b: ImageSummary) => number>> = {
+  name: (a, b) => nameOf(a).localeCompare(nameOf(b)),
+  size: (a, b) => Number(b.size - a.size),
+  created: (a, b) => createdAt(b) - createdAt(a),
+};
+
+async function idOf(session: Session, reference: string): Promise<string | undefined> {
+  return (await imageStatus(session, reference))?.id;
+}
+
+/** Of images that are made the same from the same every time the config says 1970, or nothing. */
+function formatCreated(image: ImageSummary, now: number): string {
+  const created = createdAt(image);
+  return created > 0 ? `${formatAge(now - created)} ago` : '-';
+}
+
+function nameOf(image: ImageSummary): string {
   return image.repoTags[0] ?? image.repoDigests[0] ?? image.id;
 }
 

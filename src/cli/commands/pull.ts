@@ -11,7 +11,7 @@ import { repaint } from '../screen.js';
 import type { Session } from '../session.js';
 import { formatTable } from '../table.js';
 
-const CREDENTIALS_HELP =
+export const CREDENTIALS_HELP =
   '\nWithout --creds, credentials are looked for in --authfile, else the file that $REGISTRY_AUTH_FILE\n' +
   'names, else ~/.docker/config.json. A password that --creds does not have is asked for.\n';
 

@@ -6,16 +6,20 @@ import type { TestAgent } from '../../support/agent.js';
 export interface Run {
   code: number;
   stdout: string;
+  /** stdout as it is. */
+  bytes: Buffer;
   stderr: string;
 }
 
 export interface RunOptions {
-  stdin?: string;
+  stdin?: string | Buffer | Readable;
   signal?: AbortSignal;
   /** stdout is a terminal of so many lines. */
   rows?: number;
   /** stderr is a terminal of this size. */
   terminal?: { rows: number; columns: number };
+  /** stdin and stderr are a terminal, at which somebody types `stdin`. */
+  asks?: boolean;
   /** Called with all of stdout so far. */
   onOutput?: (stdout: string) => void;
   /** Called with all of stderr so far. */
@@ -30,6 +34,7 @@ export async function pvecri(
     signal = new AbortController().signal,
     rows,
     terminal,
+    asks,
     onOutput,
     onError,
   }: RunOptions = {},
@@ -41,17 +46,25 @@ export async function pvecri(
   stdout.stream.on('data', () => onOutput?.(stdout.text()));
   stderr.stream.on('data', () => onError?.(stderr.text()));
   const code = await runCli(['--config', agent.configFile, ...args], {
-    stdin: Readable.from([stdin]),
+    stdin: stdin instanceof Readable ? stdin : Readable.from([stdin]),
     stdout: stdout.stream,
     stderr: stderr.stream,
     signal,
+    ...(asks === true && { terminal: TERMINAL }),
   });
-  return { code, stdout: stdout.text(), stderr: stderr.text() };
+  return { code, stdout: stdout.text(), bytes: stdout.bytes(), stderr: stderr.text() };
 }
 
-function collector(): { stream: PassThrough; text: () => string } {
+function collector(): { stream: PassThrough; bytes: () => Buffer; text: () => string } {
   const stream = new PassThrough();
   const chunks: Buffer[] = [];
   stream.on('data', (chunk: Buffer) => chunks.push(chunk));
-  return { stream, text: () => Buffer.concat(chunks).toString() };
+  const bytes = (): Buffer => Buffer.concat(chunks);
+  return { stream, bytes, text: () => bytes().toString() };
 }
+
+const TERMINAL = {
+  size: () => ({ rows: 24, columns: 80 }),
+  onResize: () => () => undefined,
+  makeRaw: () => () => undefined,
+};

@@ -122,7 +122,7 @@ describe('pulls', () => {
       })),
     );
     const again = await pvecri(agent, ['pull', reference, '--quiet']);
-    assert.deepEqual(again, { code: 0, stdout: `${id}\n`, stderr: '' });
+    assert.deepEqual([again.code, again.stdout, again.stderr], [0, `${id}\n`, '']);
   });
 
   it('end with the one who wanted them, and leave nothing', async () => {
