@@ -34,6 +34,7 @@ Result ParseOptions(int argc, char** argv, Options* options) {
       {"allow-xz", no_argument, nullptr, 'x'},
       {"apply", no_argument, nullptr, 'a'},
       {"as-file", no_argument, nullptr, 'c'},
+      {"hash-only", no_argument, nullptr, 'h'},
       {"max-bytes", required_argument, nullptr, 'B'},
       {"max-entries", required_argument, nullptr, 'E'},
       {"max-ratio", required_argument, nullptr, 'R'},
@@ -64,6 +65,9 @@ Result ParseOptions(int argc, char** argv, Options* options) {
         break;
       case 'c':
         options->as_file = good = true;
+        break;
+      case 'h':
+        options->hash_only = good = true;
         break;
       case 'B':
         good = ParseNumber(optarg, &options->limits.max_bytes);

@@ -29,6 +29,8 @@ struct Options {
   bool apply = false;
   // The content goes as it is into the file `content` of the target folder: nothing is unpacked.
   bool as_file = false;
+  // Nothing is written: the digest and size of the content are all that is wanted.
+  bool hash_only = false;
   Limits limits;
 };
 

@@ -103,10 +103,13 @@ Result WriteEntries(BlockRing* ring, TreeWriter* writer) {
   return {};
 }
 
-Result WriteContent(BlockRing* ring, int file) {
+// Without a file (-1) it only counts.
+Result WriteContent(BlockRing* ring, int file, uint64_t* bytes) {
   const uint8_t* block = nullptr;
   size_t size = 0;
   while (ring->Next(kWriter, &block, &size)) {
+    *bytes += size;
+    if (file < 0) continue;
     for (size_t done = 0; done < size;) {
       ssize_t written = ::write(file, block + done, size - done);
       if (written < 0 && errno == EINTR) continue;
@@ -145,7 +148,10 @@ Result Unpack(int blob_fd, UniqueFd root, const Options& options, const Report& 
     size_t size = 0;
     while (ring.Next(kHasher, &block, &size)) hash.Update(block, size);
   });
-  Result writing = content ? WriteContent(&ring, content.get()) : WriteEntries(&ring, &writer);
+  const bool unpacks = !options.as_file && !options.hash_only;
+  uint64_t content_bytes = 0;
+  Result writing =
+      unpacks ? WriteEntries(&ring, &writer) : WriteContent(&ring, content.get(), &content_bytes);
   if (writing) ring.Stop();
   decoder.join();
   hasher.join();
@@ -159,10 +165,12 @@ Result Unpack(int blob_fd, UniqueFd root, const Options& options, const Report& 
                    "the layer's content is sha256:" + actual +
                        ", not the diff_id sha256:" + options.diff_id + " of the image config"};
   }
-  if (!content) {
+  if (unpacks) {
     if (Result failure = writer.Finish()) return failure;
   }
-  report.Done(actual, writer.counts(), writer.root_marks());
+  Counts counts = writer.counts();
+  if (!unpacks) counts.bytes = content_bytes;
+  report.Done(actual, counts, writer.root_marks());
   return {};
 }
 

@@ -4,6 +4,7 @@ import { RuntimeError } from '../core/errors.js';
 import type { ImageId } from '../core/ids.js';
 import { formatImageReference, parseImageReference } from '../core/image-reference.js';
 import type { ImageRecord } from '../core/model.js';
+import { templateNameOf } from './template-name.js';
 
 export class ImageNames {
   /** Every tag and digest reference. */
@@ -20,7 +21,7 @@ export class ImageNames {
   }
 
   find(reference: string): ImageId | undefined {
-    return this.#findName(reference) ?? this.#findId(reference);
+    return this.#findName(reference) ?? this.#findId(reference) ?? this.#findTemplate(reference);
   }
 
   /** Whether it is a tag or a digest reference of an image, rather than an id. */
@@ -43,5 +44,15 @@ export class ImageNames {
     if (!/^[0-9a-f]{8,64}$/.test(hex)) return undefined;
     const found = this.#ids.filter((id) => hexOf(id).startsWith(hex));
     return found.length === 1 ? found[0] : undefined;
+  }
+
+  /** By where it came from: nothing is looked at, so an image stays what it was when it was pulled. */
+  #findTemplate(reference: string): ImageId | undefined {
+    try {
+      return this.#names.get(templateNameOf(reference) ?? '');
+    } catch (error) {
+      if (error instanceof RuntimeError) return undefined;
+      throw error;
+    }
   }
 }

@@ -1,18 +1,18 @@
 /** From where an image is named to where its parts are read. */
 import type { RegistryAuth } from '../core/ports.js';
-import type { ImageOrigin } from './image-origin.js';
+import type { ReadOrigin } from './image-origin.js';
 import type { ImageSource } from './image-source.js';
 import { LayoutSource } from './layout-source.js';
 
 /** Images of a registry. */
 export type OpenRegistry = (
-  origin: Extract<ImageOrigin, { kind: 'registry' }>,
+  origin: Extract<ReadOrigin, { kind: 'registry' }>,
   auth: RegistryAuth | null,
 ) => Promise<ImageSource>;
 
 export async function openSource(
   openRegistry: OpenRegistry,
-  origin: ImageOrigin,
+  origin: ReadOrigin,
   auth: RegistryAuth | null,
 ): Promise<ImageSource> {
   return origin.kind === 'registry' ? openRegistry(origin, auth) : LayoutSource.open(origin);
@@ -23,7 +23,7 @@ export type OpenSibling = (tag: string) => Promise<ImageSource>;
 
 export function openSibling(
   openRegistry: OpenRegistry,
-  origin: ImageOrigin,
+  origin: ReadOrigin,
   auth: RegistryAuth | null,
 ): OpenSibling {
   return (tag) =>

@@ -3,15 +3,29 @@ import { hasControlCharacter } from '../util/control-characters.js';
 import { RuntimeError } from '../core/errors.js';
 import type { ImageReference } from '../core/image-reference.js';
 import { parseImageReference } from '../core/image-reference.js';
+import { parseTemplateVolume, type TemplateVolume } from './template-name.js';
 
-export type ImageOrigin =
+/** What can be read from. */
+export type ReadOrigin =
   | { kind: 'registry'; reference: ImageReference }
   /** `path` is a layout folder or a tar of one; `name` chooses among its images, '' for the only one. */
-  | { kind: 'layout' | 'archive' | 'path'; path: string; name: string };
+  | {
+      kind: 'layout' | 'archive' | 'path';
+      path: string;
+      name: string;
+      /** What the image is called instead of anything it says itself. */
+      calledAs?: ImageReference;
+    };
+
+/** What is named: of a volume it must be found out where it is. */
+export type ImageOrigin = ReadOrigin | { kind: 'volume'; volume: TemplateVolume };
 
 const TRANSPORTS = { 'oci:': 'layout', 'oci-archive:': 'archive' } as const;
 
-/** `oci:/abs/folder[:name]`, `oci-archive:/abs/file.tar[:name]`, `/abs/either[:name]`, or a registry's. */
+/**
+ * `oci:/abs/folder[:name]`, `oci-archive:/abs/file.tar[:name]`, `/abs/either[:name]`,
+ * `pve://STORAGE:vztmpl/NAME`, or a registry's.
+ */
 export function parseImageOrigin(text: string): ImageOrigin {
   if (hasControlCharacter(text)) {
     throw new RuntimeError(
@@ -22,6 +36,8 @@ export function parseImageOrigin(text: string): ImageOrigin {
   for (const [prefix, kind] of Object.entries(TRANSPORTS)) {
     if (text.startsWith(prefix)) return { kind, ...splitPath(text, text.slice(prefix.length)) };
   }
+  const volume = parseTemplateVolume(text);
+  if (volume) return { kind: 'volume', volume };
   if (text.startsWith('/')) return { kind: 'path', ...splitPath(text, text) };
   return { kind: 'registry', reference: parseImageReference(text) };
 }

@@ -33,7 +33,7 @@ import { BlobStore } from './blob-store.js';
 import { CleanEnd } from './clean-end.js';
 import { checkStore } from './image-check.js';
 import { ImageNames } from './image-names.js';
-import { parseImageOrigin, type ImageOrigin } from './image-origin.js';
+import { parseImageOrigin, type ImageOrigin, type ReadOrigin } from './image-origin.js';
 import { readImageArchive } from './image-archive.js';
 import { imageDetails } from './image-details.js';
 import { spoolArchive } from './image-load.js';
@@ -43,6 +43,7 @@ import { saveImages } from './image-save.js';
 import type { ArchivedImage, ImageSource } from './image-source.js';
 import { LayerStore } from './layer-store.js';
 import { openSibling, openSource, type OpenRegistry } from './image-origin-source.js';
+import { ImageTemplates } from './image-templates.js';
 import { PullProgress } from './pull-progress.js';
 import { pullImage, type PulledImage } from './pull-work.js';
 import type { PushImage } from './registry-push.js';
@@ -59,6 +60,8 @@ export interface ImageStoreOptions {
   unpack: Unpack;
   /** Images of a registry. */
   openRegistry: OpenRegistry;
+  /** Proxmox VE's list of storages, for `pve://`. */
+  storageConfig?: string;
   /** Asked anew for each pull; without it every image is accepted. */
   readPolicy?: () => Promise<ImagePolicy>;
   /** Of the host: /proc/sys/kernel/random/boot_id. */
@@ -99,6 +102,7 @@ export class FolderImageStore implements ImageStore {
   readonly #pulls = new SharedWork<ImageRecord>();
   readonly #underWay = new Map<string, PullProgress>();
   readonly #changes = new KeyedMutex();
+  readonly #templates: ImageTemplates;
   readonly #mountpoint: string;
   #inUse: (() => ReadonlySet<ImageId>) | undefined;
   #measuring: NodeJS.Timeout | undefined;
@@ -110,6 +114,12 @@ export class FolderImageStore implements ImageStore {
     loaded: Awaited<ReturnType<ImageRecords['load']>>,
   ) {
     this.#options = options;
+    const { unpack, storageConfig } = options;
+    this.#templates = new ImageTemplates({
+      unpack,
+      temporaryFolder: this.#temporary,
+      ...(storageConfig !== undefined && { storageConfig }),
+    });
     this.#records = parts.records;
     this.#layers = parts.layers;
     this.#blobs = parts.blobs;
@@ -358,14 +368,16 @@ export class FolderImageStore implements ImageStore {
   }
 
   async #pull(
-    origin: ImageOrigin,
+    named: ImageOrigin,
     auth: RegistryAuth | null,
     signal: AbortSignal,
     progress: PullProgress,
   ): Promise<ImageRecord> {
+    const origin = await this.#templates.locate(named);
     const present = await this.#presentByDigest(origin);
     if (present) return present;
-    const open = (): Promise<ImageSource> => openSource(this.#options.openRegistry, origin, auth);
+    const open = async (): Promise<ImageSource> =>
+      (await this.#templates.open(origin)) ?? openSource(this.#options.openRegistry, origin, auth);
     return this.#take(open, { origin, auth }, signal, progress);
   }
 
@@ -383,7 +395,7 @@ export class FolderImageStore implements ImageStore {
   /** Fetches what is missing of an image, and makes it one of the store's. */
   async #take(
     open: () => ImageSource | Promise<ImageSource>,
-    { origin, auth }: { origin: ImageOrigin; auth: RegistryAuth | null },
+    { origin, auth }: { origin: ReadOrigin; auth: RegistryAuth | null },
     signal: AbortSignal,
     progress: PullProgress,
   ): Promise<StoredImage> {

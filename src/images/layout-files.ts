@@ -82,7 +82,7 @@ export class LayoutArchive implements LayoutFiles {
 }
 
 /** A FIFO or device would block or never end: nothing but a regular file is read. */
-async function openRegular(path: string): Promise<FileHandle | undefined> {
+export async function openRegular(path: string): Promise<FileHandle | undefined> {
   let file: FileHandle;
   try {
     file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);

@@ -13,7 +13,7 @@ import { hexOf } from '../core/digest.js';
 import type { Descriptor, Index } from '../core/oci.js';
 import { MAX_MANIFEST_BYTES, parseManifest } from '../core/oci.js';
 import { downloadBlob, type BlobPart } from './blob-download.js';
-import type { ImageOrigin } from './image-origin.js';
+import type { ReadOrigin } from './image-origin.js';
 import type { ImageSource, LayerRequest, RootDocument } from './image-source.js';
 import { LayoutArchive, LayoutFolder, readPart } from './layout-files.js';
 import type { FilePart, LayoutFiles } from './layout-files.js';
@@ -57,18 +57,20 @@ export class LayoutSource implements ImageSource {
   readonly #files: LayoutFiles;
   readonly #blobs: LayoutBlobs;
   readonly #wanted: string;
+  readonly #calledAs: ImageReference | undefined;
 
-  constructor(files: LayoutFiles, wanted: string) {
+  constructor(files: LayoutFiles, wanted: string, calledAs?: ImageReference) {
     this.#files = files;
     this.#blobs = new LayoutBlobs(files);
     this.#wanted = wanted;
+    this.#calledAs = calledAs;
   }
 
-  static async open(origin: Exclude<ImageOrigin, { kind: 'registry' }>): Promise<LayoutSource> {
+  static async open(origin: Exclude<ReadOrigin, { kind: 'registry' }>): Promise<LayoutSource> {
     const isFolder =
       origin.kind === 'layout' || (origin.kind === 'path' && (await isDirectory(origin.path)));
     const files = isFolder ? new LayoutFolder(origin.path) : await LayoutArchive.open(origin.path);
-    return new LayoutSource(files, origin.name);
+    return new LayoutSource(files, origin.name, origin.calledAs);
   }
 
   async resolve(): Promise<RootDocument> {
@@ -81,7 +83,7 @@ export class LayoutSource implements ImageSource {
     const index = parseManifest(await readAndClose(part, what, MAX_MANIFEST_BYTES), '', what);
     if (index.kind !== 'index') throw new RuntimeError('invalid-argument', `${what} is no index`);
     const descriptor = this.#choose(index);
-    const name = nameOf(descriptor, path);
+    const name = this.#calledAs ?? nameOf(descriptor, path);
     return {
       mediaType: descriptor.mediaType,
       digest: descriptor.digest,

@@ -20,6 +20,7 @@ const MOST_MEMBERS = 100_000;
 export async function indexTar(
   file: FileHandle,
   path: string,
+  isLast: (name: string) => boolean = () => false,
 ): Promise<ReadonlyMap<string, TarMember>> {
   const { size: end } = await file.stat();
   const members = new Map<string, TarMember>();
@@ -44,12 +45,27 @@ export async function indexTar(
       members.set(readName(header), { offset: at, size });
     if (type === '2')
       members.set(readName(header), { offset: at, size: 0, link: readField(header, 157, 257) });
+    if (!'xgLK'.includes(type) && isLast(readName(header))) break;
     if (members.size > MOST_MEMBERS) {
       throw new RuntimeError('invalid-argument', `${path} has more than ${MOST_MEMBERS} members`);
     }
     at += Math.ceil(size / BLOCK) * BLOCK;
   }
   return members;
+}
+
+/** What is in a layout or in what `docker save` writes, old or new. */
+const LAYOUT_NAME =
+  /^(?:|blobs\/?.*|oci-layout|index\.json|manifest\.json|repositories|[0-9a-f]{64}(?:\.json|\.tar|\/.*)?)$/;
+
+/** Whether all members are a layout's; ends at the first of a root file system. */
+export async function isLayoutArchive(file: FileHandle, path: string): Promise<boolean> {
+  const foreign: string[] = [];
+  const members = await indexTar(file, path, (name) => {
+    if (!LAYOUT_NAME.test(name)) foreign.push(name);
+    return foreign.length > 0;
+  });
+  return foreign.length === 0 && (members.has('index.json') || members.has('manifest.json'));
 }
 
 /** The sum of all bytes with the checksum's own field taken as spaces (tar(5)). */

@@ -26,6 +26,8 @@ export interface UnpackJob {
   allowXz?: boolean;
   /** The content becomes the file `content` of the target folder, as it is. */
   asFile?: boolean;
+  /** Nothing is unpacked: the report has digest and size of the content, the folder stays empty. */
+  hashOnly?: boolean;
   mode: UnpackMode;
   signal: AbortSignal;
   onBytes: (doneBytes: number) => void;
@@ -120,6 +122,7 @@ function argumentsOf(job: UnpackJob, limits: UnpackLimits): string[] {
     ...(job.mode === 'apply' ? ['--apply'] : []),
     ...(job.allowXz === true ? ['--allow-xz'] : []),
     ...(job.asFile === true ? ['--as-file'] : []),
+    ...(job.hashOnly === true ? ['--hash-only'] : []),
   ];
   return [
     'pvecri-unpack',

@@ -21,6 +21,8 @@ export interface ImagesOptions {
   bootId?: string;
   /** Images that containers stand on. */
   inUse?: () => ReadonlySet<ImageId>;
+  /** Path of a storage.cfg. */
+  storageConfig?: string;
 }
 
 /** `policy` is the path of a policy file; without one everything is accepted. */
@@ -28,7 +30,7 @@ export async function openImages(
   root: string,
   openRegistry?: OpenRegistry,
   policy?: string,
-  { bootId = 'boot-1', inUse = () => new Set() }: ImagesOptions = {},
+  { bootId = 'boot-1', inUse = () => new Set(), storageConfig }: ImagesOptions = {},
 ): Promise<OpenedImages> {
   const addon = loadAddon();
   const spawner = new ProcessSpawner(addon);
@@ -44,6 +46,7 @@ export async function openImages(
     layers: storage,
     unpack: createUnpack(spawner),
     openRegistry: openRegistry ?? (() => Promise.reject(new Error('no registry in this test'))),
+    ...(storageConfig !== undefined && { storageConfig }),
     ...(policy !== undefined && { readPolicy: () => ImagePolicy.read(policy) }),
   });
   await store.startCollecting(inUse);

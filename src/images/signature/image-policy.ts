@@ -12,7 +12,7 @@ import {
   scopesOfReference,
   type SignaturePolicy,
 } from '../../core/signature-policy.js';
-import type { ImageOrigin } from '../image-origin.js';
+import type { ReadOrigin } from '../image-origin.js';
 import { ImageDemands, readSmallFile } from './image-demands.js';
 
 /** A host that has no file there accepts everything; a file of another name was asked for. */
@@ -68,7 +68,7 @@ export class ImagePolicy {
   }
 
   /** Throws for what is refused before anything is fetched. */
-  async demandsOf(origin: ImageOrigin): Promise<ImageDemands> {
+  async demandsOf(origin: ReadOrigin): Promise<ImageDemands> {
     const { transport, scopes, name } = await identify(origin);
     const { where, requirements } = requirementsFor(this.#policy, transport, scopes);
     const reference = origin.kind === 'registry' ? origin.reference : null;
@@ -81,7 +81,7 @@ export class ImagePolicy {
 
 /** A path counts by where it leads: a symbolic link must not lead around a scope. */
 async function identify(
-  origin: ImageOrigin,
+  origin: ReadOrigin,
 ): Promise<{ transport: string; scopes: string[]; name: string }> {
   if (origin.kind === 'registry') {
     const { reference } = origin;

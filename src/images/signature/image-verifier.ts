@@ -9,7 +9,7 @@ import type {
   VerifiedImage,
 } from '../../core/ports.js';
 import { openSibling, openSource, type OpenRegistry } from '../image-origin-source.js';
-import { parseImageOrigin, type ImageOrigin } from '../image-origin.js';
+import { parseImageOrigin, type ReadOrigin } from '../image-origin.js';
 import { resolveManifest } from '../pull-work.js';
 import { ImagePolicy } from './image-policy.js';
 
@@ -36,7 +36,9 @@ export class PolicyVerifier implements ImageVerifier {
     let failure: unknown = new RuntimeError('not-found', 'it has no name it could be found by');
     for (const name of this.#namesOf(reference)) {
       try {
-        return await this.#verify(parseImageOrigin(name), auth, policy, signal);
+        const origin = parseImageOrigin(name);
+        if (origin.kind !== 'volume') return await this.#verify(origin, auth, policy, signal);
+        throw new RuntimeError('unimplemented', `${name} is a template, which nobody signs`);
       } catch (error) {
         if (signal.aborted) throw error;
         failure = error;
@@ -54,7 +56,7 @@ export class PolicyVerifier implements ImageVerifier {
   }
 
   async #verify(
-    origin: ImageOrigin,
+    origin: ReadOrigin,
     auth: RegistryAuth | null,
     policy: ImagePolicy,
     signal: AbortSignal,
