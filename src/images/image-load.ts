@@ -3,7 +3,10 @@ import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import { wrap } from '../core/errors.js';
+import type { LoadedImage } from '../core/ports.js';
 import { writeContent } from './content-file.js';
+import { readImageArchive } from './image-archive.js';
+import type { ArchivedImage } from './image-source.js';
 import type { Unpack } from './unpack-process.js';
 
 export interface SpoolWork {
@@ -12,7 +15,7 @@ export interface SpoolWork {
   signal: AbortSignal;
 }
 
-export interface Spooled {
+interface Spooled {
   /** An uncompressed archive. */
   path: string;
   remove(): Promise<void>;
@@ -21,11 +24,27 @@ export interface Spooled {
 /** gzip, zstd and xz; what is none of them is taken for an archive. */
 const COMPRESSED = ['1f8b', '28b52ffd', 'fd377a58'];
 
-/** Nothing is left of one that fails. */
-export async function spoolArchive(
+/** Takes out the images one after the other, by `loadOne`, which is told where the archive is. */
+export async function loadArchive(
   work: SpoolWork,
   bytes: AsyncIterable<Uint8Array>,
-): Promise<Spooled> {
+  name: string,
+  loadOne: (image: ArchivedImage, path: string) => Promise<LoadedImage>,
+): Promise<LoadedImage[]> {
+  const spooled = await spoolArchive(work, bytes);
+  try {
+    const loaded: LoadedImage[] = [];
+    for (const image of await readImageArchive(spooled.path, name)) {
+      loaded.push(await loadOne(image, spooled.path));
+    }
+    return loaded;
+  } finally {
+    await spooled.remove();
+  }
+}
+
+/** Nothing is left of one that fails. */
+async function spoolArchive(work: SpoolWork, bytes: AsyncIterable<Uint8Array>): Promise<Spooled> {
   const path = join(work.temporaryFolder, `archive-${randomUUID()}`);
   const remove = (): Promise<void> => rm(path, { force: true });
   try {

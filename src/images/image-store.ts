@@ -34,12 +34,11 @@ import { CleanEnd } from './clean-end.js';
 import { checkStore } from './image-check.js';
 import { ImageNames } from './image-names.js';
 import { parseImageOrigin, type ImageOrigin, type ReadOrigin } from './image-origin.js';
-import { readImageArchive } from './image-archive.js';
 import { imageDetails } from './image-details.js';
-import { spoolArchive } from './image-load.js';
+import { pushStored, saveStored, type ExportParts } from './image-export.js';
+import { loadArchive } from './image-load.js';
 import { isKnown, isWhole } from './image-presence.js';
 import { ImageRecords, type Fault, type StoredImage } from './image-records.js';
-import { saveImages } from './image-save.js';
 import type { ArchivedImage, ImageSource } from './image-source.js';
 import { LayerStore } from './layer-store.js';
 import { openSibling, openSource, type OpenRegistry } from './image-origin-source.js';
@@ -48,7 +47,7 @@ import { PullProgress } from './pull-progress.js';
 import { pullImage, type PulledImage } from './pull-work.js';
 import type { PushImage } from './registry-push.js';
 import type { ImagePolicy } from './signature/image-policy.js';
-import { readDocument, storedManifest } from './stored-manifest.js';
+import { readDocument } from './stored-manifest.js';
 import type { Unpack } from './unpack-process.js';
 
 export interface ImageStoreOptions {
@@ -200,30 +199,9 @@ export class FolderImageStore implements ImageStore {
     reference: string,
     destination: string,
     auth: RegistryAuth | null,
-    { signal, onProgress }: PushOptions,
+    options: PushOptions,
   ): Promise<PushedImage> {
-    const image = this.#known(reference);
-    const target = parseImageReference(destination);
-    const { pushImage } = this.#options;
-    if (!pushImage) throw new RuntimeError('unimplemented', 'there is no way to a registry');
-    const unpin = this.#blobs.pin([...image.blobs, ...image.layerBlobs]);
-    try {
-      const { digest } = await storedManifest(this.#blobs, image);
-      return await pushImage({
-        reference: target,
-        digest,
-        blobs: this.#blobs,
-        auth,
-        mountFrom: repositoriesIn(target.registry, image),
-        signal,
-        onProgress,
-      });
-    } catch (error) {
-      if (!signal.aborted) throw wrap(error, `cannot push ${reference} to ${destination}`);
-      throw new RuntimeError('cancelled', `the push of ${reference} was cancelled`, error);
-    } finally {
-      unpin();
-    }
+    return pushStored(this.#parts, this.#known(reference), destination, auth, options);
   }
 
   async *save(
@@ -231,36 +209,20 @@ export class FolderImageStore implements ImageStore {
     format: ArchiveFormat,
     signal: AbortSignal,
   ): AsyncGenerator<Uint8Array> {
-    const images = new Map<ImageId, { image: StoredImage; names: Set<string> }>();
-    for (const reference of references) {
-      const image = this.#known(reference);
-      const found = images.get(image.id) ?? { image, names: new Set() };
-      const tag = this.#tagOf(reference);
-      for (const name of tag === undefined ? image.repoTags : [tag]) found.names.add(name);
-      images.set(image.id, found);
-    }
-    const { unpack } = this.#options;
-    const work = { blobs: this.#blobs, unpack, temporaryFolder: this.#temporary, signal };
-    const saved = [...images.values()].map(({ image, names }) => ({ image, names: [...names] }));
-    yield* saveImages(work, saved, format);
+    const chosen = references.map((reference) => ({
+      image: this.#known(reference),
+      tag: this.#tagOf(reference),
+    }));
+    yield* saveStored(this.#parts, chosen, format, signal);
   }
 
   async load(
     archive: AsyncIterable<Uint8Array>,
     { name, signal, onStart }: LoadOptions,
   ): Promise<LoadedImage[]> {
-    const { unpack } = this.#options;
-    const work = { unpack, temporaryFolder: this.#temporary, signal };
-    const spooled = await spoolArchive(work, archive);
-    try {
-      const loaded: LoadedImage[] = [];
-      for (const image of await readImageArchive(spooled.path, name)) {
-        loaded.push(await this.#load(image, spooled.path, signal, onStart));
-      }
-      return loaded;
-    } finally {
-      await spooled.remove();
-    }
+    return loadArchive({ ...this.#parts, signal }, archive, name, (image, path) =>
+      this.#load(image, path, signal, onStart),
+    );
   }
 
   async details(id: ImageId): Promise<ImageDetails> {
@@ -534,6 +496,11 @@ export class FolderImageStore implements ImageStore {
     return parsed.digest === '' ? formatImageReference(parsed) : undefined;
   }
 
+  get #parts(): ExportParts {
+    const { unpack, pushImage } = this.#options;
+    return { blobs: this.#blobs, unpack, pushImage, temporaryFolder: this.#temporary };
+  }
+
   get #temporary(): string {
     return join(this.#options.root, 'tmp');
   }
@@ -670,11 +637,4 @@ function findFault(image: StoredImage, layers: LayerStore, blobs: BlobStore): Fa
 
 function union(before: readonly string[] | undefined, added: readonly string[]): string[] {
   return [...new Set([...(before ?? []), ...added])];
-}
-
-/** Repositories of a registry that the image has a name in. */
-function repositoriesIn(registry: string, { repoTags, repoDigests }: ImageRecord): string[] {
-  const references = [...repoTags, ...repoDigests].map(parseImageReference);
-  const there = references.filter((reference) => reference.registry === registry);
-  return [...new Set(there.map(({ repository }) => repository))];
 }
