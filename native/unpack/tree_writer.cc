@@ -7,8 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
-
+#include "unpack/file_data.h"
 #include "unpack/overlay_marks.h"
 #include "unpack/remove_tree.h"
 #include "unpack/xattrs.h"
@@ -33,7 +32,7 @@ Result TreeWriter::Add(archive* reader, archive_entry* entry) {
   if (name == nullptr) return Refused("an entry has a name that cannot be read");
   Result failure = CheckLimits(entry);
   if (!failure) failure = ParseEntryPath(name, &path_);
-  if (!failure) failure = ReadAttributes(entry);
+  if (!failure) failure = ReadAttributes(entry, &attributes_);
   if (!failure) failure = Write(reader, entry);
   std::string quoted = Quote(name);
   if (failure && failure->message.find(quoted) == std::string::npos) {
@@ -56,22 +55,6 @@ Result TreeWriter::CheckLimits(archive_entry* entry) {
         "the layer's files are larger than " + std::to_string(limits_.max_bytes) + " bytes"};
   }
   content_bytes_ += static_cast<uint64_t>(size);
-  return {};
-}
-
-Result TreeWriter::ReadAttributes(archive_entry* entry) {
-  int64_t uid = ::archive_entry_uid(entry);
-  int64_t gid = ::archive_entry_gid(entry);
-  // The last id means "leave it alone" to chown(2).
-  if (uid < 0 || uid >= UINT32_MAX || gid < 0 || gid >= UINT32_MAX) {
-    return Refused("has owner " + std::to_string(uid) + ":" + std::to_string(gid) +
-                   ", which no file can have");
-  }
-  long nanoseconds = std::clamp(::archive_entry_mtime_nsec(entry), 0L, 999'999'999L);
-  attributes_ = {static_cast<mode_t>(::archive_entry_perm(entry) & 07777),
-                 static_cast<uid_t>(uid),
-                 static_cast<gid_t>(gid),
-                 {::archive_entry_mtime(entry), nanoseconds}};
   return {};
 }
 
@@ -147,18 +130,29 @@ Result TreeWriter::AddFolder(archive_entry* entry) {
   return SetXattrs(entry, fd, true, &counts_.xattrs);
 }
 
+// An earlier entry of the name gives way.
+template <typename Make>
+Result TreeWriter::Place(const Folder& parent, const char* what, Make make) {
+  if (!make()) {
+    if (errno != EEXIST) return SystemFailure(what);
+    if (Result failure = Clear(parent, path_.base.c_str())) return failure;
+    if (!make()) return SystemFailure(what);
+  }
+  return Claim(parent);
+}
+
 Result TreeWriter::AddFile(archive* reader, archive_entry* entry, const Folder& parent) {
   constexpr int kNew = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
   const char* name = path_.base.c_str();
   const mode_t plain = attributes_.mode & 0777;
-  UniqueFd fd(::openat(parent.fd.get(), name, kNew, plain));
-  if (!fd && errno == EEXIST) {
-    if (Result failure = Clear(parent, name)) return failure;
+  UniqueFd fd;
+  Result placing = Place(parent, "cannot make the file", [&] {
     fd.reset(::openat(parent.fd.get(), name, kNew, plain));
-  }
-  if (!fd) return SystemFailure("cannot make the file");
-  if (Result failure = Claim(parent)) return failure;
-  if (Result failure = CopyData(reader, entry, fd.get())) return failure;
+    return static_cast<bool>(fd);
+  });
+  if (placing) return placing;
+  if (Result failure = CopyData(reader, ::archive_entry_size(entry), fd.get(), &counts_.bytes))
+    return failure;
   // The owner first: a change of it takes set-id bits and file capabilities away (chown(2)), as
   // does writing.
   if (NeedsOwner(parent) && ::fchown(fd.get(), attributes_.uid, attributes_.gid) != 0) {
@@ -170,33 +164,6 @@ Result TreeWriter::AddFile(archive* reader, archive_entry* entry, const Folder& 
   if (Result failure = SetXattrs(entry, fd.get(), false, &counts_.xattrs)) return failure;
   const timespec times[] = {attributes_.mtime, attributes_.mtime};
   (void)::futimens(fd.get(), times);
-  return {};
-}
-
-Result TreeWriter::CopyData(archive* reader, archive_entry* entry, int fd) {
-  int64_t written_to = 0;
-  for (;;) {
-    const void* data = nullptr;
-    size_t size = 0;
-    int64_t offset = 0;
-    int status = ::archive_read_data_block(reader, &data, &size, &offset);
-    if (status == ARCHIVE_EOF) break;
-    if (status != ARCHIVE_OK) {
-      const char* text = ::archive_error_string(reader);
-      return Failure{Cause::kCorrupt, 0, text != nullptr ? text : "its data cannot be read"};
-    }
-    for (size_t done = 0; done < size;) {
-      ssize_t wrote = ::pwrite(fd, static_cast<const char*>(data) + done, size - done,
-                               offset + static_cast<int64_t>(done));
-      if (wrote < 0 && errno != EINTR) return SystemFailure("pwrite");
-      if (wrote > 0) done += static_cast<size_t>(wrote);
-    }
-    counts_.bytes += size;
-    written_to = std::max(written_to, offset + static_cast<int64_t>(size));
-  }
-  // A sparse file may end in a hole.
-  int64_t size = ::archive_entry_size(entry);
-  if (written_to < size && ::ftruncate(fd, size) != 0) return SystemFailure("ftruncate");
   return {};
 }
 
@@ -213,42 +180,30 @@ Result TreeWriter::AddHardlink(const char* target, const Folder& parent) {
   if (S_ISDIR(linked.st_mode)) return Refused("is a hard link to folder " + Quote(target));
   const char* name = path_.base.c_str();
   const int parent_fd = parent.fd.get();
-  if (::linkat(folder.get(), path.base.c_str(), parent_fd, name, 0) == 0) return {};
-  if (errno != EEXIST) return SystemFailure("linkat");
   if (::fstatat(parent_fd, name, &present, AT_SYMLINK_NOFOLLOW) == 0 &&
       present.st_dev == linked.st_dev && present.st_ino == linked.st_ino) {
     return {};
   }
-  if (Result failure = Clear(parent, name)) return failure;
-  if (::linkat(folder.get(), path.base.c_str(), parent_fd, name, 0) != 0) {
-    return SystemFailure("linkat");
-  }
-  return {};
+  return Place(parent, "linkat",
+               [&] { return ::linkat(folder.get(), path.base.c_str(), parent_fd, name, 0) == 0; });
 }
 
 Result TreeWriter::AddSymlink(archive_entry* entry, const Folder& parent) {
   const char* target = ::archive_entry_symlink(entry);
   if (target == nullptr || *target == '\0') return Refused("is a symbolic link to nothing");
   const char* name = path_.base.c_str();
-  if (::symlinkat(target, parent.fd.get(), name) != 0) {
-    if (errno != EEXIST) return SystemFailure("symlinkat");
-    if (Result failure = Clear(parent, name)) return failure;
-    if (::symlinkat(target, parent.fd.get(), name) != 0) return SystemFailure("symlinkat");
-  }
-  if (Result failure = Claim(parent)) return failure;
+  Result placing =
+      Place(parent, "symlinkat", [&] { return ::symlinkat(target, parent.fd.get(), name) == 0; });
+  if (placing) return placing;
   return SetLinkAttributes(parent, false);
 }
 
 Result TreeWriter::AddFifo(const Folder& parent) {
   const char* name = path_.base.c_str();
-  if (::mkfifoat(parent.fd.get(), name, attributes_.mode & 0777) != 0) {
-    if (errno != EEXIST) return SystemFailure("mkfifoat");
-    if (Result failure = Clear(parent, name)) return failure;
-    if (::mkfifoat(parent.fd.get(), name, attributes_.mode & 0777) != 0) {
-      return SystemFailure("mkfifoat");
-    }
-  }
-  if (Result failure = Claim(parent)) return failure;
+  Result placing = Place(parent, "mkfifoat", [&] {
+    return ::mkfifoat(parent.fd.get(), name, attributes_.mode & 0777) == 0;
+  });
+  if (placing) return placing;
   return SetLinkAttributes(parent, true);
 }
 

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "common/unique_fd.h"
+#include "unpack/entry_attributes.h"
 #include "unpack/entry_path.h"
 #include "unpack/failure.h"
 #include "unpack/folder_cache.h"
@@ -51,15 +52,7 @@ class TreeWriter {
   const RootMarks& root_marks() const { return root_marks_; }
 
  private:
-  struct Attributes {
-    mode_t mode;
-    uid_t uid;
-    gid_t gid;
-    timespec mtime;
-  };
-
   Result CheckLimits(archive_entry* entry);
-  Result ReadAttributes(archive_entry* entry);
   Result Write(archive* reader, archive_entry* entry);
   Result AddFolder(archive_entry* entry);
   Result AddFile(archive* reader, archive_entry* entry, const Folder& parent);
@@ -69,7 +62,8 @@ class TreeWriter {
   Result AddWhiteout(const Folder& parent);
   Result AddOpaque(Folder* folder);
 
-  Result CopyData(archive* reader, archive_entry* entry, int fd);
+  template <typename Make>
+  Result Place(const Folder& parent, const char* what, Make make);
   Result SetLinkAttributes(const Folder& parent, bool with_mode);
   bool NeedsOwner(const Folder& parent) const {
     return attributes_.uid != 0 || attributes_.gid != 0 || parent.set_gid;
@@ -88,7 +82,7 @@ class TreeWriter {
   // Lower layers' folders that this layer has an entry for.
   InodeSet described_;
   EntryPath path_;
-  Attributes attributes_ = {};
+  EntryAttributes attributes_ = {};
   uint64_t content_bytes_ = 0;
   Counts counts_;
   RootMarks root_marks_;
