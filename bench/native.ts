@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { findCgroup2Mount } from '../src/cgroup/cgroup2-mount.js';
 import { loadAddon } from '../src/native/binding.js';
 import { ProcessSpawner } from '../src/native/process.js';
+import { makeUserNamespace } from '../test/support/user-namespace.js';
 import { figureOf, timed, type BenchContext, type Figure, type Part } from './figure.js';
 
 const addon = loadAddon();
@@ -20,13 +21,13 @@ const addon = loadAddon();
 const RUNS_PER_ROUND = 3;
 
 export const native: Part = {
-  names: ['spawn', 'overlay-mount', 'cgroup-sweep', 'pinned-network'],
+  names: ['spawn', 'overlay-mount', 'overlay-idmapped', 'cgroup-sweep', 'pinned-network'],
   about:
-    'spawn of a program until it runs (peer: child_process, which blocks the event loop so long); overlay of 10 layers (mount(8)); all figures of 200 cgroups (readFileSync of their cpu.stat alone); network namespace bound to a file (unshare(1))',
+    'spawn of a program until it runs (peer: child_process, which blocks the event loop so long); overlay of 10 layers (mount(8)); the same for a user namespace (ours without one); all figures of 200 cgroups (readFileSync of their cpu.stat alone); network namespace bound to a file (unshare(1))',
   async measure(context) {
     return [
       await spawning(context),
-      await overlay(context),
+      ...(await overlay(context)),
       ...(await sweeping(context)),
       await pinning(context),
     ];
@@ -69,8 +70,9 @@ async function spawning(context: BenchContext): Promise<Figure> {
   return figureOf('spawn', 'ms', [ours, theirs]);
 }
 
-async function overlay(context: BenchContext): Promise<Figure> {
+async function overlay(context: BenchContext): Promise<Figure[]> {
   const folder = mkdtempSync('/dev/shm/pvecri-bench-');
+  const namespace = await makeUserNamespace(100_000);
   try {
     const make = (name: string): string => {
       const path = join(folder, name);
@@ -82,10 +84,15 @@ async function overlay(context: BenchContext): Promise<Figure> {
     const options = `userxattr,lowerdir=${lower.join(':')},upperdir=${upper},workdir=${work}`;
     const ours: number[] = [];
     const theirs: number[] = [];
+    const idmapped: number[] = [];
     await repeat(context, async () => {
       let fd = -1;
       await timed(ours, async () => {
         fd = await addon.mountOverlay({ lower, upper, work });
+      });
+      closeSync(fd);
+      await timed(idmapped, async () => {
+        fd = await addon.mountOverlay({ lower, upper, work, userNamespace: namespace.fd });
       });
       closeSync(fd);
       await timed(theirs, () =>
@@ -93,8 +100,12 @@ async function overlay(context: BenchContext): Promise<Figure> {
       );
       addon.unmount(point);
     });
-    return figureOf('overlay-mount', 'ms', [ours, theirs]);
+    return [
+      figureOf('overlay-mount', 'ms', [ours, theirs]),
+      figureOf('overlay-idmapped', 'ms', [idmapped, ours]),
+    ];
   } finally {
+    namespace.close();
     rmSync(folder, { recursive: true });
   }
 }

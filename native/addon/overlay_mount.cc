@@ -134,6 +134,8 @@ Failure MountOverlayByString(const OverlayRequest& request, UniqueFd* mount) {
 }
 
 Failure MountIdmappedByFds(const OverlayRequest& request, UniqueFd* mount) {
+  // The mount is made of them, and they end with their descriptors: so those stay open until then.
+  std::vector<UniqueFd> clones;
   return MountByContext(request, mount, [&](int context, LayerNames*) -> Failure {
     for (const std::string& layer : request.lower) {
       UniqueFd clone;
@@ -142,6 +144,7 @@ Failure MountIdmappedByFds(const OverlayRequest& request, UniqueFd* mount) {
         int error = errno;
         return {error, "fsconfig", layer, ContextLog(context)};
       }
+      clones.push_back(std::move(clone));
     }
     return {};
   });

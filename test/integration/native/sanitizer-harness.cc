@@ -5,6 +5,7 @@
 #include <seccomp.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -149,6 +150,15 @@ UniqueFd MakeUserNamespace() {
   return fd;
 }
 
+bool IsKernelAtLeast(int major, int minor) {
+  utsname name;
+  int found_major = 0;
+  int found_minor = 0;
+  Require(uname(&name) == 0 && sscanf(name.release, "%d.%d", &found_major, &found_minor) == 2,
+          "the kernel's release");
+  return found_major > major || (found_major == major && found_minor >= minor);
+}
+
 // Every kernel can do it by paths; only new ones by descriptors.
 void IdmappedOverlays(const std::string& folder) {
   UniqueFd user_namespace = MakeUserNamespace();
@@ -156,8 +166,14 @@ void IdmappedOverlays(const std::string& folder) {
   gid_t gid = 0;
   RequireSuccess(GetMappedOwner(folder, user_namespace.get(), &uid, &gid));
   Require(uid == 100000 && gid == 100000, "the owner in the namespace");
-  for (bool by_paths : {true, false}) {
-    std::string base = folder + (by_paths ? "/by_paths" : "/by_any");
+  struct Way {
+    const char* name;
+    Failure (*mount)(const OverlayRequest&, UniqueFd*);
+  };
+  for (const Way& way : {Way{"any", MountOverlay}, Way{"paths", MountIdmappedByPaths},
+                         Way{"fds", MountIdmappedByFds}}) {
+    if (way.mount == MountIdmappedByFds && !IsKernelAtLeast(6, 15)) continue;
+    std::string base = folder + "/idmapped_by_" + way.name;
     OverlayRequest request;
     request.user_namespace = user_namespace.get();
     request.upper = base + "/upper";
@@ -171,8 +187,7 @@ void IdmappedOverlays(const std::string& folder) {
       Require(mkdir((request.lower.back() + "/d" + std::to_string(i)).c_str(), 0755) == 0, "layer");
     }
     UniqueFd mount;
-    RequireSuccess(by_paths ? MountIdmappedByPaths(request, &mount)
-                            : MountOverlay(request, &mount));
+    RequireSuccess(way.mount(request, &mount));
     for (int i = 0; i < 127; ++i) {
       struct stat status;
       std::string name = "d" + std::to_string(i);
@@ -182,8 +197,7 @@ void IdmappedOverlays(const std::string& folder) {
     Require(mkdirat(mount.get(), "new", 0755) == 0, "a new folder");
     Require(access((request.upper + "/new").c_str(), F_OK) == 0, "the upper folder");
     request.lower.push_back(base + "/none");
-    Require(MountIdmappedByPaths(request, &mount).error == ENOENT, "a missing layer");
-    Require(MountIdmappedByFds(request, &mount).error != 0, "a missing layer");
+    Require(way.mount(request, &mount).error == ENOENT, "a missing layer");
   }
 }
 
