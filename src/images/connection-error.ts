@@ -18,12 +18,18 @@ export function connectionError(
 ): unknown {
   if (signal.aborted || error instanceof RuntimeError) return error;
   const by = proxy === undefined ? '' : ` through the proxy ${proxy.host}`;
-  const message = `${url.host} cannot be reached${by}: ${reasonOf(error)}`;
+  const message = `${url.host} cannot be reached${by}: ${reasonOf(error)}${hangUpHint(error, url)}`;
   const hint = permanentHint(error);
   // A certificate does not become valid by asking again.
   return hint === undefined
     ? new TransientError(message, error)
     : new RuntimeError('registry-unavailable', `${message}${hint}`, error);
+}
+
+/** TLS 1.3 asks for a certificate when the connection stands already: what comes is often a mere end. */
+function hangUpHint(error: unknown, url: URL): string {
+  const isHangUp = hasCode(error, 'UND_ERR_SOCKET', 'ECONNRESET') && url.protocol === 'https:';
+  return isHangUp ? ' (if it wants one, hosts.toml can name a client certificate)' : '';
 }
 
 /** Several addresses of one name fail as an AggregateError without a message. */

@@ -247,5 +247,5 @@ function readToken(bytes: Uint8Array): Token {
     throw new RuntimeError('unauthenticated', 'the token server gave no token');
   }
   const life = property(answer, 'expires_in');
-  return { token, lifeSeconds: typeof life === 'number' ? life : DEFAULT_LIFE_S };
+  return { token, lifeSeconds: typeof life === 'number' && life > 0 ? life : DEFAULT_LIFE_S };
 }
