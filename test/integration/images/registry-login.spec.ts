@@ -130,10 +130,10 @@ describe('registry with a login', () => {
     assert.equal(tokens.requests.length, 1);
 
     for (const credentials of [known, { ...nobody, identityToken: 'refresh' }]) {
-      const before = tokens.requests.length;
+      const asked: number = tokens.requests.length;
       assert.equal((await pull(host, credentials)).id, image.id);
       assert.equal((await pull(host, credentials)).id, image.id);
-      assert.equal(tokens.requests.length, before + 1, 'one token for two pulls');
+      assert.equal(tokens.requests.length, asked + 1, 'one token for two pulls');
     }
     await assert.rejects(pull(host, { ...known, password: 'other' }), {
       kind: 'unauthenticated',
