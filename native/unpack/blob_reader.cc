@@ -17,8 +17,25 @@ bool IsRegular(int fd) {
 
 }  // namespace
 
-BlobReader::BlobReader(int fd, const Options& options)
-    : fd_(fd), options_(options), seekable_(IsRegular(fd)), buffer_(new uint8_t[kBufferSize]) {}
+BlobReader::BlobReader(int fd, int arrival_fd, const Options& options)
+    : fd_(fd),
+      arrival_fd_(arrival_fd),
+      options_(options),
+      seekable_(IsRegular(fd)),
+      buffer_(new uint8_t[kBufferSize]),
+      arrived_(options.follow == 0 ? UINT64_MAX : 0) {}
+
+Result BlobReader::AwaitArrival() {
+  while (bytes_read_ >= arrived_) {
+    char steps[256];
+    ssize_t got = ::read(arrival_fd_, steps, sizeof steps);
+    if (got < 0 && errno != EINTR)
+      return SystemFailure("cannot learn how much of the blob is there");
+    if (got == 0) arrived_ = UINT64_MAX;
+    if (got > 0) arrived_ += static_cast<uint64_t>(got) * options_.follow;
+  }
+  return {};
+}
 
 Result BlobReader::Append() {
   uint64_t wanted = std::min<uint64_t>(kBufferSize - end_, options_.length - bytes_read_);
@@ -26,6 +43,8 @@ Result BlobReader::Append() {
     ended_ = true;
     return {};
   }
+  if (Result failure = AwaitArrival()) return failure;
+  wanted = std::min(wanted, arrived_ - bytes_read_);
   ssize_t got;
   do {
     // A file inside an archive is shared with nobody, but its descriptor's position may be.

@@ -14,8 +14,9 @@ namespace pvecri {
 
 class BlobReader {
  public:
-  // `fd` is a regular file, read at offset, or a pipe; it stays the caller's.
-  BlobReader(int fd, const Options& options);
+  // `fd` is a regular file, read at offset, or a pipe; `arrival_fd` is read when options.follow
+  // says so. Both stay the caller's.
+  BlobReader(int fd, int arrival_fd, const Options& options);
 
   // Makes data()/size() the next bytes of the blob; size() 0 at its end. What was there must have
   // been used up.
@@ -35,8 +36,11 @@ class BlobReader {
   static constexpr size_t kBufferSize = 256 << 10;
 
   Result Append();
+  // Returns once there is something to read, or nothing more will come.
+  Result AwaitArrival();
 
   int fd_;
+  int arrival_fd_;
   const Options& options_;
   bool seekable_;
   bool ended_ = false;
@@ -45,6 +49,8 @@ class BlobReader {
   size_t begin_ = 0;
   size_t end_ = 0;
   uint64_t bytes_read_ = 0;
+  // How many bytes of the blob are there, as far as we were told.
+  uint64_t arrived_;
 };
 
 }  // namespace pvecri

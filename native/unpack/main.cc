@@ -1,7 +1,7 @@
 // pvecri-unpack: unpacks one image layer into one folder.
 //
-// Descriptors: 0 the blob (a file or a pipe), 3 the target folder, 4 the report (report.h).
-// Exit code: 0 done, 1 failed and reported, 2 malformed arguments.
+// Descriptors: 0 the blob (a file or a pipe), 1 how much of it is there (options.h), 3 the target
+// folder, 4 the report (report.h). Exit code: 0 done, 1 failed and reported, 2 malformed arguments.
 #include <errno.h>
 #include <fcntl.h>
 #include <locale.h>
@@ -21,6 +21,7 @@ namespace pvecri {
 namespace {
 
 constexpr int kBlob = 0;
+constexpr int kArrival = 1;
 constexpr int kTarget = 3;
 constexpr int kReport = 4;
 
@@ -36,7 +37,7 @@ int Work(Result failure, void* argument) {
     if (!root) failure = SystemFailure("cannot open the target folder");
     if (!failure) failure = LimitResources(job->options.limits);
     if (!failure) failure = FilterSystemCalls();
-    if (!failure) failure = Unpack(kBlob, std::move(root), job->options, job->report);
+    if (!failure) failure = Unpack(kBlob, kArrival, std::move(root), job->options, job->report);
   }
   if (!failure) return 0;
   job->report.Error(*failure);

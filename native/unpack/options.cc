@@ -31,6 +31,7 @@ Result ParseOptions(int argc, char** argv, Options* options) {
       {"digest", required_argument, nullptr, 'b'},
       {"offset", required_argument, nullptr, 'o'},
       {"length", required_argument, nullptr, 'l'},
+      {"follow", required_argument, nullptr, 'f'},
       {"allow-xz", no_argument, nullptr, 'x'},
       {"apply", no_argument, nullptr, 'a'},
       {"as-file", no_argument, nullptr, 'c'},
@@ -56,6 +57,9 @@ Result ParseOptions(int argc, char** argv, Options* options) {
         break;
       case 'l':
         good = ParseNumber(optarg, &options->length);
+        break;
+      case 'f':
+        good = ParseNumber(optarg, &options->follow) && options->follow > 0;
         break;
       case 'x':
         options->allow_xz = good = true;

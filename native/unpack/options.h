@@ -24,6 +24,9 @@ struct Options {
   // Part of descriptor 0 that holds the blob, for one inside a larger file. Without a length, all.
   uint64_t offset = 0;
   uint64_t length = UINT64_MAX;
+  // When not 0, the file is still being written: each byte on descriptor 1 says that so many more
+  // are there, and the end of it that all are.
+  uint64_t follow = 0;
   bool allow_xz = false;
   // Whether the target holds a copy of what the layers below have made, which the layer changes.
   bool apply = false;

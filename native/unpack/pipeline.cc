@@ -122,9 +122,10 @@ Result WriteContent(BlockRing* ring, int file, uint64_t* bytes) {
 
 }  // namespace
 
-Result Unpack(int blob_fd, UniqueFd root, const Options& options, const Report& report) {
+Result Unpack(int blob_fd, int arrival_fd, UniqueFd root, const Options& options,
+              const Report& report) {
   BlockRing ring;
-  BlobReader blob(blob_fd, options);
+  BlobReader blob(blob_fd, arrival_fd, options);
   UniqueFd content;
   if (options.as_file) {
     content =

@@ -9,7 +9,9 @@
 
 namespace pvecri {
 
-// Unpacks the blob on `blob_fd` into `root` and reports the end of it, good or bad.
-Result Unpack(int blob_fd, UniqueFd root, const Options& options, const Report& report);
+// Unpacks the blob on `blob_fd`, as it comes when the options say so, into `root` and reports the
+// end of it, good or bad.
+Result Unpack(int blob_fd, int arrival_fd, UniqueFd root, const Options& options,
+              const Report& report);
 
 }  // namespace pvecri

@@ -1,6 +1,5 @@
 /** The layers of images: fetched, verified, unpacked into the storage driver, each once. */
-import type { RuntimeError } from '../core/errors.js';
-import { wrap } from '../core/errors.js';
+import { RuntimeError, wrap } from '../core/errors.js';
 import type { Descriptor } from '../core/oci.js';
 import type {
   LayerDraft,
@@ -13,6 +12,7 @@ import type {
 } from '../core/ports.js';
 import { KeyedMutex } from '../util/keyed-mutex.js';
 import { SharedWork } from '../util/shared-work.js';
+import { BlobArrival } from './blob-arrival.js';
 import type { BlobDraft, BlobStore } from './blob-store.js';
 import type { ImageSource } from './image-source.js';
 import type { Unpack } from './unpack-process.js';
@@ -33,13 +33,15 @@ export interface LayerWanted {
 /** For work that nobody watches. */
 export const SILENT: LayerProgress = { downloaded: () => undefined, unpacked: () => undefined };
 
+/** Of which a layer is made. */
 interface Blob {
   file: BlobDraft['file'];
   size: number;
+  /** Whether its digest has been compared, or is by the time `verified` resolves. */
   isVerified: boolean;
-  /** Makes it one of the store's; nothing for one that is there. */
-  keep(): Promise<void>;
-  release(): Promise<void>;
+  /** Of one that is still coming. */
+  arrival?: BlobArrival;
+  verified?: Promise<void>;
 }
 
 export class LayerStore {
@@ -163,55 +165,67 @@ export class LayerStore {
   }
 
   async #make(wanted: LayerWanted, signal: AbortSignal, progress: LayerProgress): Promise<void> {
-    const blob = await this.#blob(wanted, signal, progress);
-    try {
-      await wanted.parentReady;
-      const { key } = wanted.layer;
-      await this.#fills.run(key, async () => {
-        signal.throwIfAborted();
-        if (!this.has(key)) await this.#fill(wanted, blob, signal, progress);
-      });
-      await blob.keep();
-    } finally {
-      await blob.release();
-    }
-  }
-
-  /** The one that is there, or a new one from the source. */
-  async #blob(
-    { descriptor, source }: LayerWanted,
-    signal: AbortSignal,
-    progress: LayerProgress,
-  ): Promise<Blob> {
-    const { digest, size } = descriptor;
+    const { digest, size } = wanted.descriptor;
     const there = await this.#blobs.openBlob(digest);
     if (there) {
-      progress.downloaded(size);
-      const release = (): Promise<void> => there.file.close();
-      return { ...there, isVerified: false, keep: () => Promise.resolve(), release };
+      try {
+        progress.downloaded(size);
+        await this.#fill(wanted, { ...there, isVerified: false }, signal, progress);
+      } finally {
+        await there.file.close();
+      }
+      return;
     }
     const draft = await this.#blobs.draft(digest);
     try {
-      const { file } = draft;
-      await source.fetchLayer({
+      await this.#fetchAndFill(wanted, draft, signal, progress);
+      await draft.commit();
+    } finally {
+      await draft.release();
+    }
+  }
+
+  /** Unpacks while the blob is still coming. */
+  async #fetchAndFill(
+    wanted: LayerWanted,
+    { file }: BlobDraft,
+    signal: AbortSignal,
+    progress: LayerProgress,
+  ): Promise<void> {
+    const { descriptor, source } = wanted;
+    const { size } = descriptor;
+    const arrival = new BlobArrival(size);
+    const stop = new AbortController();
+    const either = AbortSignal.any([signal, stop.signal]);
+    const fetching = source
+      .fetchLayer({
         descriptor,
         file,
-        signal,
+        signal: either,
         onBytes: (done) => {
+          arrival.advance(done);
           progress.downloaded(done);
         },
+      })
+      .catch((error: unknown) => {
+        // Ahead of the end of the arrival: the helper is not to blame for what has not come.
+        stop.abort(error);
+        throw error;
+      })
+      .finally(() => {
+        arrival.end();
       });
-      return {
-        file,
-        size,
-        isVerified: true,
-        keep: () => draft.commit(),
-        release: () => draft.release(),
-      };
-    } catch (error) {
-      await draft.release();
+    const blob = { file, size, isVerified: true, arrival, verified: fetching };
+    const filling = this.#fill(wanted, blob, either, progress).catch((error: unknown) => {
+      // What cannot be read may have come wrong, which the digest of the blob tells best.
+      if (!(error instanceof RuntimeError) || error.kind !== 'data-loss') stop.abort(error);
       throw error;
-    }
+    });
+    const [fetched, filled] = await Promise.allSettled([fetching, filling]);
+    // Of two failures the first has caused the other.
+    if (stop.signal.aborted) throw stop.signal.reason;
+    if (fetched.status === 'rejected') throw fetched.reason;
+    if (filled.status === 'rejected') throw filled.reason;
   }
 
   async #fill(
@@ -220,16 +234,23 @@ export class LayerStore {
     signal: AbortSignal,
     progress: LayerProgress,
   ): Promise<void> {
-    const draft: LayerDraft = await this.#storage.draftLayer(wanted.layer);
-    try {
-      const unpacked = await this.#unpackInto(draft, wanted, blob, signal, progress);
-      if (this.#damaged.has(wanted.layer.key)) await this.upkeep?.retire(wanted.layer.key);
-      this.#layers.set(wanted.layer.key, await draft.commit(unpacked));
-      this.#damaged.delete(wanted.layer.key);
-    } catch (error) {
-      await draft.discard();
-      throw error;
-    }
+    const { key } = wanted.layer;
+    await wanted.parentReady;
+    await this.#fills.run(key, async () => {
+      signal.throwIfAborted();
+      if (this.has(key)) return;
+      const draft: LayerDraft = await this.#storage.draftLayer(wanted.layer);
+      try {
+        const unpacked = await this.#unpackInto(draft, wanted, blob, signal, progress);
+        await blob.verified;
+        if (this.#damaged.has(key)) await this.upkeep?.retire(key);
+        this.#layers.set(key, await draft.commit(unpacked));
+        this.#damaged.delete(key);
+      } catch (error) {
+        await draft.discard();
+        throw error;
+      }
+    });
   }
 
   /** Whether a layer is what its kept blob says; undefined without a sound blob, or a driver that can tell. */
@@ -256,7 +277,7 @@ export class LayerStore {
   #unpackInto(
     draft: LayerDraft,
     { layer, descriptor }: Pick<LayerWanted, 'layer' | 'descriptor'>,
-    blob: Pick<Blob, 'file' | 'size' | 'isVerified'>,
+    blob: Blob,
     signal: AbortSignal,
     progress: LayerProgress,
   ): Promise<UnpackReport> {
@@ -266,6 +287,7 @@ export class LayerStore {
       offset: 0,
       length: blob.size,
       digest: blob.isVerified ? '' : descriptor.digest,
+      ...(blob.arrival && { arrival: blob.arrival }),
       targetFd: draft.targetFd,
       mode: draft.mode,
       signal,

@@ -10,6 +10,7 @@ import type { UnpackMode, UnpackReport } from '../core/ports.js';
 import { libexecDir } from '../native/binding.js';
 import type { ExitStatus } from '../native/binding.js';
 import type { ProcessSpawner } from '../native/process.js';
+import type { BlobArrival } from './blob-arrival.js';
 
 export interface UnpackJob {
   /** Digest of the content, '' when it is not known beforehand: the report has it. */
@@ -18,6 +19,8 @@ export interface UnpackJob {
   blobFd: number;
   offset: number;
   length: number;
+  /** For a blob that is still coming. */
+  arrival?: BlobArrival;
   /** Digest of the blob for the helper to compare, '' when it has been compared. */
   digest: string;
   /** Descriptor of the folder to fill or to change. */
@@ -67,20 +70,24 @@ export function createUnpack(
   return async (job) => {
     job.signal.throwIfAborted();
     const report = spawner.addon.pipe();
+    const arrival = job.arrival?.hasEnded === false ? spawner.addon.pipe() : undefined;
     let child;
     try {
       child = await spawner.spawn({
         file: helper,
-        argv: argumentsOf(job, limits),
+        argv: argumentsOf(job, limits, arrival !== undefined),
         env: [],
-        fds: [job.blobFd, -1, report.write, job.targetFd, report.write],
+        fds: [job.blobFd, arrival?.read ?? -1, report.write, job.targetFd, report.write],
       });
     } catch (error) {
       closeSync(report.read);
+      if (arrival) closeSync(arrival.write);
       throw wrap(error, `cannot run ${helper}`);
     } finally {
       closeSync(report.write);
+      if (arrival) closeSync(arrival.read);
     }
+    if (arrival) job.arrival?.connect(arrival.write);
     const { pidfd } = child;
     const onAbort = (): void => {
       try {
@@ -100,17 +107,19 @@ export function createUnpack(
       return concludeUnpack(job, said, status);
     } finally {
       clearInterval(awake);
+      job.arrival?.disconnect();
       job.signal.removeEventListener('abort', onAbort);
       closeSync(pidfd);
     }
   };
 }
 
-function argumentsOf(job: UnpackJob, limits: UnpackLimits): string[] {
+function argumentsOf(job: UnpackJob, limits: UnpackLimits, isFollowing: boolean): string[] {
   const options = {
     'diff-id': job.diffId === '' ? undefined : job.diffId,
     offset: job.offset,
     length: job.length,
+    follow: isFollowing ? job.arrival?.step : undefined,
     digest: job.digest === '' ? undefined : job.digest,
     'max-bytes': limits.maxBytes,
     'max-entries': limits.maxEntries,
