@@ -77,6 +77,7 @@ export async function compose(
     bootId: host.bootId,
     root: imagesRoot,
     layers: storage,
+    mountVolume: (options) => addon.mountVolume(options),
     unpack: createUnpack(spawner),
     openRegistry,
     readPolicy,

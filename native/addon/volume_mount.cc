@@ -57,7 +57,9 @@ Failure MountVolume(const VolumeRequest& request, UniqueFd* mount) {
         InPrivateNamespace([&] { return CloneInside(request, std::move(whole), mount); });
     if (failure) return failure;
   }
-  mount_attr attributes = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV};
+  // A clone of a shared mount would be shared, too.
+  mount_attr attributes = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
+                           .propagation = MS_PRIVATE};
   if (mount_setattr(mount->get(), "", AT_EMPTY_PATH, &attributes, sizeof(attributes)) < 0) {
     return {errno, "mount_setattr", request.lower.front(), {}};
   }

@@ -39,7 +39,7 @@ export function parseImageConfig(bytes: Uint8Array, what: string): ImageConfigDo
       variant: optional(document, 'variant', what, asString, ''),
     },
     diffIds,
-    config: optional(document, 'config', what, parseExecution, EMPTY),
+    config: optional(document, 'config', what, parseExecution, EMPTY_CONFIG),
     created: optional(document, 'created', what, parseTime, ''),
   };
 }
@@ -51,7 +51,8 @@ function parseTime(value: unknown, where: string): string {
   return isTime && !Number.isNaN(Date.parse(text)) ? text : '';
 }
 
-const EMPTY: ImageConfig = {
+/** Of what has none, or says nothing in it. */
+export const EMPTY_CONFIG: ImageConfig = {
   user: '',
   env: [],
   entrypoint: [],

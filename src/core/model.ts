@@ -302,6 +302,13 @@ export interface ContainerRecord {
 
 export type ContainerState = 'created' | 'running' | 'exited' | 'unknown';
 
+/** A file of an artifact, which is a blob of the image store. */
+export interface ArtifactFile {
+  /** Relative, without `.` or `..`. */
+  path: string;
+  digest: string;
+}
+
 /** An image that is complete on disk. */
 export interface ImageRecord {
   version: 1;
@@ -314,6 +321,8 @@ export interface ImageRecord {
   size: number;
   /** diff_ids, bottom layer first. */
   layers: string[];
+  /** Of an OCI artifact, which can be a volume and nothing else; its id is its manifest's digest. */
+  files?: ArtifactFile[] | undefined;
   config: ImageConfig;
   /** When it was built, as its config words it; '' where that says nothing. */
   createdAt: string;

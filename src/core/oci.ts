@@ -49,6 +49,8 @@ export interface Descriptor {
 
 export interface Manifest {
   kind: 'manifest';
+  /** No container image: config and layers may be of any type. */
+  isArtifact: boolean;
   config: Descriptor;
   layers: Descriptor[];
 }
@@ -106,11 +108,7 @@ function parseIndex(document: JsonObject, what: string): Index {
 
 function parseImageManifest(document: JsonObject, what: string): Manifest {
   const config = parseDescriptor(property(document, 'config'), `${what}.config`);
-  if (!CONFIG_TYPES.includes(config.mediaType)) {
-    throw refused(
-      `${what} is no container image: its config has media type ${quote(config.mediaType)}`,
-    );
-  }
+  const isArtifact = !CONFIG_TYPES.includes(config.mediaType);
   if (config.size > MAX_CONFIG_BYTES) {
     throw refused(`${what}.config is larger than ${MAX_CONFIG_BYTES} bytes`);
   }
@@ -120,10 +118,11 @@ function parseImageManifest(document: JsonObject, what: string): Manifest {
   }
   return {
     kind: 'manifest',
+    isArtifact,
     config,
     layers: layers.map((item, index) => {
       const layer = parseDescriptor(item, `${what}.layers[${index}]`);
-      if (LAYER_TYPES.includes(layer.mediaType)) return layer;
+      if (isArtifact || LAYER_TYPES.includes(layer.mediaType)) return layer;
       throw refused(
         `${what}.layers[${index}] has media type ${quote(layer.mediaType)}, which is no layer this agent can unpack`,
       );

@@ -309,6 +309,8 @@ export interface ImageStore {
   /** By id, unique id prefix of at least 8 digits, tag or digest reference; undefined when absent. */
   find(reference: string): ImageRecord | undefined;
   list(): ImageRecord[];
+  /** As RootfsStorage.mountImage, of an artifact. */
+  mountArtifact(id: ImageId, subPath: string): Promise<OwnedFd>;
   /**
    * Removes the image with all its tags and digests, and every layer no other image needs. Answers the
    * bytes that came back; 0 for an image that is not there.

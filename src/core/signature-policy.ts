@@ -53,8 +53,6 @@ const TRANSPORTS: ReadonlyMap<string, CheckScope> = new Map([
     name,
     pathScopeFault,
   ]),
-  // A template or archive of a storage: scopes are STORAGE, STORAGE:vztmpl or the whole volume id.
-  ['pve', () => null],
   // No image of this agent comes by these.
   ...['atomic', 'containers-storage', 'docker-daemon', 'ostree', 'sif', 'tarball'].map(
     (name): [string, CheckScope] => [name, () => null],

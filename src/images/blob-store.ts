@@ -1,7 +1,7 @@
 /** Content-addressed blobs: indexes, manifests, configs and the compressed layers of whole images. */
 import { randomUUID } from 'node:crypto';
 import { statSync } from 'node:fs';
-import { mkdir, open, readdir, rename, rm, type FileHandle } from 'node:fs/promises';
+import { link, mkdir, open, readdir, rename, rm, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hexOf } from '../core/digest.js';
 import { hasCode } from '../core/errors.js';
@@ -94,6 +94,11 @@ export class BlobStore {
         await rm(path, { force: true });
       },
     };
+  }
+
+  /** Another name for a blob, on the same file system. */
+  async link(digest: string, path: string): Promise<void> {
+    await link(this.#path(digest), path);
   }
 
   /** Keeps blobs from being collected until the returned function is called. */

@@ -15,7 +15,8 @@ export async function imageDetails(
   layers: LayerStore,
   image: StoredImage,
 ): Promise<ImageDetails> {
-  const config = await readDocument(blobs, image.id, MAX_CONFIG_BYTES);
+  // An artifact's id is its manifest's, and its config is nobody's.
+  const config = image.files ? undefined : await readDocument(blobs, image.id, MAX_CONFIG_BYTES);
   const what = `config ${image.id}`;
   const kept = await manifestOf(blobs, image);
   return {

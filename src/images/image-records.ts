@@ -51,6 +51,7 @@ const schema = z.object({
   repoDigests: z.array(z.string()),
   size: z.int().positive(),
   layers: z.array(digest),
+  files: z.array(z.object({ path: z.string(), digest })).optional(),
   config: z.object({
     user: z.string(),
     env: z.array(z.string()),

@@ -40,6 +40,13 @@ export async function* saveImages(
   try {
     const all: Kept[] = [];
     for (const one of images) all.push({ ...one, kept: await storedManifest(blobs, one.image) });
+    const artifact = all.find(({ image }) => image.files);
+    if (artifact && format !== 'oci-archive') {
+      throw new RuntimeError(
+        'invalid-argument',
+        `${artifact.image.id} is an artifact, which docker's archives cannot hold: save it as oci-archive`,
+      );
+    }
     yield* format === 'oci-archive' ? saveLayout(work, all) : saveDocker(work, all);
     yield TAR_END;
   } finally {

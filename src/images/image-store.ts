@@ -18,6 +18,7 @@ import type {
   LayerStorage,
   LoadedImage,
   LoadOptions,
+  OwnedFd,
   PullOptions,
   PushedImage,
   PushOptions,
@@ -29,6 +30,7 @@ import { KeyedMutex } from '../util/keyed-mutex.js';
 import { mountpointOf } from '../util/mountinfo.js';
 import { removeTree } from '../util/remove-tree.js';
 import { SharedWork } from '../util/shared-work.js';
+import { ArtifactFolders, type MountVolume } from './artifact-folders.js';
 import { BlobStore } from './blob-store.js';
 import { CleanEnd } from './clean-end.js';
 import { checkStore } from './image-check.js';
@@ -67,6 +69,7 @@ export interface ImageStoreOptions {
   bootId: string;
   /** New layers are measured when no pull has ended for this long. */
   quietMs?: number;
+  mountVolume: MountVolume;
   platforms?: readonly Platform[];
   /** Without it nothing can be sent to a registry. */
   pushImage?: PushImage;
@@ -92,6 +95,7 @@ export class FolderImageStore implements ImageStore {
   readonly #records: ImageRecords;
   readonly #layers: LayerStore;
   readonly #blobs: BlobStore;
+  readonly #artifacts: ArtifactFolders;
   readonly #cleanEnd: CleanEnd;
   readonly #newer: ReadonlyMap<string, UnreadableFile>;
   readonly #images = new Map<ImageId, StoredImage>();
@@ -122,6 +126,12 @@ export class FolderImageStore implements ImageStore {
     this.#records = parts.records;
     this.#layers = parts.layers;
     this.#blobs = parts.blobs;
+    this.#artifacts = new ArtifactFolders(
+      join(options.root, 'artifacts'),
+      this.#temporary,
+      parts.blobs,
+      options.mountVolume,
+    );
     this.#cleanEnd = parts.cleanEnd;
     this.#newer = loaded.newer;
     this.#mountpoint = parts.mountpoint;
@@ -235,6 +245,11 @@ export class FolderImageStore implements ImageStore {
 
   list(): ImageRecord[] {
     return [...this.#images.values()];
+  }
+
+  async mountArtifact(id: ImageId, subPath: string): Promise<OwnedFd> {
+    const { files = [] } = this.#known(id);
+    return this.#artifacts.mount(id, files, subPath);
   }
 
   /** The record goes first, and only then the image from memory: a disk that refuses leaves it as it was. */
@@ -383,7 +398,7 @@ export class FolderImageStore implements ImageStore {
 
   /** Blobs first, the record last; names that another image had move in memory after that. */
   async #commit(pulled: PulledImage): Promise<StoredImage> {
-    const { record, blobs, layerBlobs } = pulled;
+    const { record, blobs, fileBlobs, layerBlobs } = pulled;
     if (this.#newer.has(record.id)) {
       throw new RuntimeError(
         'failed-precondition',
@@ -397,7 +412,7 @@ export class FolderImageStore implements ImageStore {
       ...record,
       repoTags: union(before?.repoTags, record.repoTags),
       repoDigests: union(before?.repoDigests, record.repoDigests),
-      blobs: union(before?.blobs, [...blobs.keys()]),
+      blobs: union(before?.blobs, [...blobs.keys(), ...(fileBlobs ?? [])]),
       layerBlobs: union(before?.layerBlobs, layerBlobs),
       blobSizes: [],
       sequence: this.#nextSequence(),
@@ -577,6 +592,7 @@ export class FolderImageStore implements ImageStore {
     const needed = new Set(images.flatMap(({ blobs, layerBlobs }) => [...blobs, ...layerBlobs]));
     // Its config says which layers an image has, should its record be lost.
     for (const id of inUse) needed.add(id);
+    await this.#artifacts.collect(new Set([...images.map(({ id }) => id), ...inUse]));
     await this.#blobs.collect(needed);
     const layersInUse = new Set<string>();
     for (const id of inUse) {

@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto';
 import { RuntimeError } from '../core/errors.js';
 import type { ImageId } from '../core/ids.js';
-import { parseImageConfig, type ImageConfigDocument } from '../core/image-config.js';
+import { artifactFiles } from '../core/artifact.js';
+import { EMPTY_CONFIG, parseImageConfig, type ImageConfigDocument } from '../core/image-config.js';
 import type { ImageRecord } from '../core/model.js';
 import {
   formatPlatform,
@@ -24,6 +25,8 @@ export interface PulledImage {
   record: ImageRecord;
   /** Index, manifest and config as they came, by digest. */
   blobs: ReadonlyMap<string, Uint8Array>;
+  /** Of an artifact the digests of its files, which are in the blob store. */
+  fileBlobs?: readonly string[];
   /** Digests of the compressed layers, which are in the blob store. */
   layerBlobs: readonly string[];
 }
@@ -55,6 +58,7 @@ export async function pullImage<T>(
   const blobs = new Map<string, Uint8Array>();
   const { root, manifest } = await resolveManifest(work, blobs);
   await work.admit([...blobs.keys()]);
+  if (manifest.isArtifact) return pullArtifact(work, { root, manifest }, blobs, commit);
   const config = await fetchConfig(work, manifest, blobs);
   const layerBlobs = manifest.layers.map(({ digest }) => digest);
   const keys = layerKeys(config.diffIds, work.layers.keyedBy);
@@ -67,6 +71,54 @@ export async function pullImage<T>(
     unpinLayers();
     unpinBlobs();
   }
+}
+
+/** Blobs are all there is of it: kept, and never unpacked. */
+async function pullArtifact<T>(
+  work: PullWork,
+  { root, manifest }: { root: RootDocument; manifest: Manifest },
+  blobs: Map<string, Uint8Array>,
+  commit: (pulled: PulledImage) => Promise<T>,
+): Promise<T> {
+  const id = ([...blobs.keys()].at(-1) ?? root.digest) as ImageId;
+  const files = artifactFiles(manifest.layers, `artifact ${id}`);
+  const { config, layers } = manifest;
+  blobs.set(config.digest, await fetchVerified(work, config, MAX_CONFIG_BYTES, 'config'));
+  const needed = [...new Set([...blobs.keys(), ...layers.map(({ digest }) => digest)])];
+  const unpin = work.blobs.pin(needed);
+  try {
+    const wanted = new Map(layers.map((layer) => [layer.digest, layer]));
+    await fetchFiles(work, [...wanted.values()]);
+    const record: ImageRecord = {
+      ...makeRecord(root, manifest, { config: EMPTY_CONFIG, diffIds: [], created: '' }),
+      id,
+      files,
+    };
+    return await commit({ record, blobs, fileBlobs: [...wanted.keys()], layerBlobs: [] });
+  } finally {
+    unpin();
+  }
+}
+
+async function fetchFile(
+  { blobs, source }: PullWork,
+  descriptor: Descriptor,
+  signal: AbortSignal,
+  counters: LayerCounters,
+): Promise<void> {
+  if (!blobs.has(descriptor.digest)) {
+    const draft = await blobs.draft(descriptor.digest);
+    try {
+      const onBytes = (done: number): void => {
+        counters.downloaded(done);
+      };
+      await source.fetchLayer({ descriptor, file: draft.file, signal, onBytes });
+      await draft.commit();
+    } finally {
+      await draft.release();
+    }
+  }
+  counters.finish();
 }
 
 /** Adds the root document and what leads from it to the manifest of this host's platform to `blobs`. */
@@ -206,6 +258,26 @@ async function fetchLayers(
   if (failure) throw failure.error;
 }
 
+/** The same of blobs that do not know each other. */
+async function fetchFiles(work: PullWork, files: readonly Descriptor[]): Promise<void> {
+  const limit = new Limit(PARALLEL_LAYERS);
+  const failed = new AbortController();
+  const signal = AbortSignal.any([work.signal, failed.signal]);
+  let failure: { error: unknown } | undefined;
+  await Promise.all(
+    files.map(async (descriptor) => {
+      const counters = work.progress.addLayer(descriptor.digest, descriptor.size);
+      try {
+        await limit.run(() => fetchFile(work, descriptor, signal, counters));
+      } catch (error) {
+        failure ??= { error };
+        failed.abort(error);
+      }
+    }),
+  );
+  if (failure) throw failure.error;
+}
+
 async function fetchLayer(
   { layers }: PullWork,
   wanted: LayerWanted,
@@ -219,7 +291,7 @@ async function fetchLayer(
 function makeRecord(
   root: RootDocument,
   manifest: Manifest,
-  { config, diffIds, created }: ImageConfigDocument,
+  { config, diffIds, created }: Pick<ImageConfigDocument, 'config' | 'diffIds' | 'created'>,
 ): ImageRecord {
   return {
     version: 1,

@@ -22,9 +22,10 @@ export async function storedManifest(
 ): Promise<StoredManifest> {
   let lacking: string | undefined;
   for (const digest of image.blobs) {
-    if (digest === image.id) continue;
+    if (image.files ? digest !== image.id : digest === image.id) continue;
     const found = await readManifest(blobs, digest);
-    if (found?.manifest.config.digest !== image.id) continue;
+    if (found === undefined || !(image.files || found.manifest.config.digest === image.id))
+      continue;
     lacking = [found.manifest.config, ...found.manifest.layers].find(
       (descriptor) => !blobs.has(descriptor.digest),
     )?.digest;
@@ -41,6 +42,7 @@ export async function storedManifest(
  * manifest is.
  */
 export async function storedLayers(blobs: BlobStore, image: StoredImage): Promise<Descriptor[]> {
+  if (image.layers.length === 0) return [];
   for (const digest of image.blobs.filter((each) => each !== image.id)) {
     try {
       const found = await readManifest(blobs, digest);

@@ -61,6 +61,12 @@ async function makeContainer(
       `image ${JSON.stringify(request.image.slice(0, 300))} is not present: pull it first`,
     );
   }
+  if (image.files) {
+    throw new RuntimeError(
+      'failed-precondition',
+      `image ${image.id} is an artifact, which no container can be made of: mount it as a volume`,
+    );
+  }
   const volumes = findImageVolumes(context, request);
   const id = context.host.newId() as ContainerId;
   const used = [image, ...volumes.values()].map((each) => each.id);

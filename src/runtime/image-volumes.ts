@@ -58,7 +58,10 @@ export async function mountImageVolumes(
     for (const [mount, image] of volumes) {
       const subPath = cleanSubPath(mount.image?.subPath ?? '');
       try {
-        mounted.set(mount, await context.rootfs.mountImage(image, subPath));
+        const fd = image.files
+          ? await context.images.mountArtifact(image.id, subPath)
+          : await context.rootfs.mountImage(image, subPath);
+        mounted.set(mount, fd);
       } catch (error) {
         const { message } = wrap(error, `cannot mount image ${image.id} at ${mount.target}`);
         throw new RuntimeError('image-volume-failed', message, error);

@@ -383,6 +383,12 @@ export class FakeNode {
           call('images.check', () => ({ depth, images: 0, blobs: 0, layers: 0, findings: [] })),
         dueCheck: () => null,
         unreadable: () => [],
+        mountArtifact: () =>
+          call('images.mountArtifact', () => {
+            const fd = this.#nextFd++;
+            this.openFds.add(fd);
+            return fd;
+          }),
         remove: (id) =>
           call('images.remove', () => {
             let freed = 0;

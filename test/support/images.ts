@@ -44,6 +44,7 @@ export async function openImages(
     bootId,
     quietMs: 50,
     layers: storage,
+    mountVolume: (options) => addon.mountVolume(options),
     unpack: createUnpack(spawner),
     openRegistry: openRegistry ?? (() => Promise.reject(new Error('no registry in this test'))),
     ...(storageConfig !== undefined && { storageConfig }),

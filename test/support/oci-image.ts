@@ -83,6 +83,30 @@ export function buildImage(parts: ImageParts): BuiltImage {
   return { id: config.digest, diffIds, manifest, blobs: [config, ...layers] };
 }
 
+/** An OCI artifact of named files, as ORAS makes them. */
+export function buildArtifact(files: Record<string, string>): BuiltImage {
+  const mediaType = 'application/vnd.oci.image.manifest.v1+json';
+  const config = makeBlob('application/vnd.oci.empty.v1+json', '{}');
+  const blobs = Object.entries(files).map(([title, content]) => ({
+    ...makeBlob('application/octet-stream', content),
+    title,
+  }));
+  const manifest = makeBlob(
+    mediaType,
+    JSON.stringify({
+      schemaVersion: 2,
+      mediaType,
+      artifactType: 'application/vnd.example.model',
+      config: descriptorOf(config),
+      layers: blobs.map((blob) => ({
+        ...descriptorOf(blob),
+        annotations: { 'org.opencontainers.image.title': blob.title },
+      })),
+    }),
+  );
+  return { id: manifest.digest, diffIds: [], manifest, blobs: [config, ...blobs] };
+}
+
 /** Writes a layout; the key is the image's ref.name annotation, '' for none. */
 export function writeLayout(folder: string, images: Record<string, BuiltImage>): void {
   mkdirSync(join(folder, 'blobs/sha256'), { recursive: true });

@@ -2,8 +2,11 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { PullImageRequest } from '../../../src/cri/gen/index.js';
 import type { Mount } from '../../../src/cri/gen/mount.js';
 import { TestAgent } from '../../support/agent.js';
+import { pvecri } from '../cli/command.js';
+import { buildArtifact, writeLayout } from '../../support/oci-image.js';
 import { PodClient } from '../../support/pod-client.js';
 import { file, folder, symlink } from '../../support/tar.js';
 
@@ -83,7 +86,7 @@ describe('image volumes', function () {
   it('show the whole image, whiteouts applied, and cannot be written to', async () => {
     for (const name of [DATA, dataId]) {
       const text = await output(
-        'cat /volume/data/deep/file; ls /volume/bin/vi /volume/bin/sh; touch /volume/new;' +
+        'exec 2>&1; cat /volume/data/deep/file; ls /volume/bin/vi /volume/bin/sh; touch /volume/new;' +
           'rm /volume/setuid; mount -o remount,rw /volume; grep " /volume " /proc/mounts',
         volume(name),
       );
@@ -148,6 +151,73 @@ describe('image volumes', function () {
     );
     await refused(volume(DATA, '', { hostPath: '/etc' }), invalid, /has no host_path/);
     await refused(volume(DATA, '', { propagation: 2 }), invalid, /cannot propagate/);
+  });
+
+  it('show the files of an artifact, which can be nothing else', async () => {
+    const name = 'example.org/model:1';
+    const artifact = buildArtifact({
+      'weights.bin': 'x'.repeat(100_000),
+      'conf/deep/model.json': '{}',
+      './same.json': '{}',
+    });
+    const layout = join(agent.folder, 'artifact');
+    writeLayout(layout, { [name]: artifact });
+    const pull = () =>
+      agent.client.image.pullImage(PullImageRequest.create({ image: { image: `oci:${layout}` } }));
+    assert.equal((await pull()).imageRef, artifact.id);
+    const listed = (await images()).find(({ id }) => id === artifact.id);
+    assert.deepEqual(listed?.repoTags, [name]);
+    assert.equal(listed.size, 100_006n);
+
+    const script =
+      'exec 2>&1; cd /volume; find . | sort; wc -c weights.bin; cat same.json; echo; touch new; rm same.json';
+    const user = { linux: { securityContext: { runAsUser: { value: 1000n } } } };
+    const text = await pods.output(pod, script, { mounts: [volume(name)], ...user });
+    assert.match(
+      text,
+      /^\.\n\.\/conf\n\.\/conf\/deep\n\.\/conf\/deep\/model\.json\n\.\/same\.json\n\.\/weights\.bin\n100000 weights\.bin\n\{\}/,
+    );
+    assert.equal(text.match(/Read-only file system/g)?.length, 2);
+    assert.equal(await output('ls /volume', volume(artifact.id, 'conf/deep')), 'model.json');
+    await refused(
+      volume(name, 'same.json'),
+      'image-volume-failed',
+      /"same.json" is no folder in artifact/,
+    );
+
+    await assert.rejects(pods.create(pod, 'true', { image: spec(name) }), {
+      kind: 'failed-precondition',
+      message: /is an artifact, which no container can be made of/,
+    });
+
+    const id = await pods.begin(pod, 'sleep 1000', { mounts: [volume(name)] });
+    await agent.stop('SIGKILL');
+    await agent.start();
+    assert.equal(await pods.exec(id, 'cat /volume/same.json'), '{}');
+    await assert.rejects(removeImage(name), { kind: 'failed-precondition' });
+    await pods.remove(id);
+    await removeImage(name);
+    assert.deepEqual(readdirSync(join(agent.root, 'images/artifacts')), []);
+    const { stdout } = await pvecri(agent, ['images', '--json']);
+    assert.doesNotMatch(stdout, /model/);
+  });
+
+  it('are no artifacts whose files have names that lead elsewhere', async () => {
+    const cases = [
+      { '../up': 'x' },
+      { '/etc/passwd': 'x' },
+      { a: 'x', 'a/b': 'y' },
+      { 'a//b': 'x' },
+    ];
+    for (const [index, files] of cases.entries()) {
+      const layout = join(agent.folder, `bad-${index}`);
+      writeLayout(layout, { 'example.org/bad:1': buildArtifact(files) });
+      const request = PullImageRequest.create({ image: { image: `oci:${layout}` } });
+      await assert.rejects(agent.client.image.pullImage(request), {
+        kind: 'invalid-argument',
+        message: /no path of a file|as a file and as a folder/,
+      });
+    }
   });
 
   it('are told with the image they show, and keep it, also for the next agent', async () => {

@@ -49,11 +49,6 @@ describe('parseManifest', () => {
       /says of itself to be/,
     ],
     'no version': [{ config, layers: [] }, '', /no schemaVersion 2/],
-    'an artifact': [
-      { ...good, config: { ...config, mediaType: 'application/vnd.x+json' } },
-      '',
-      /is no container image/,
-    ],
     'an encrypted layer': [
       { ...good, layers: [{ ...layer, mediaType: `${layer.mediaType}+encrypted` }] },
       '',
