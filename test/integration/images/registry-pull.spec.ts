@@ -70,6 +70,17 @@ describe('pull from a registry', () => {
     }
   });
 
+  it('fetches what the digest names where there is a tag too, and gives no tag', async () => {
+    const name = `${registry.host}/both`;
+    await push(registry.host, 'both', '1', one);
+    await push(registry.host, 'both', '2', other);
+    const pulled = await images.store.pull(`${name}:2@${one.manifest.digest}`, null, {});
+    assert.equal(pulled.id, one.id);
+    assert.deepEqual(pulled.repoTags, []);
+    assert.equal(images.store.find(`${name}:2@${one.manifest.digest}`)?.id, one.id);
+    assert.equal(images.store.find(`${name}:2`), undefined);
+  });
+
   it('moves a tag, and shares and keeps layers', async () => {
     const name = `${registry.host}/moving:latest`;
     await push(registry.host, 'moving', 'latest', one);

@@ -201,13 +201,12 @@ describe('registry source', () => {
     });
 
     it('ends at once when it is aborted', async () => {
-      const server = await serve((_, response) => {
-        response.write(layer.bytes.subarray(0, 10));
-      });
       const stop = new AbortController();
-      setTimeout(() => {
-        stop.abort(new Error('enough'));
-      }, 50);
+      const server = await serve((_, response) => {
+        response.write(layer.bytes.subarray(0, 10), () => {
+          stop.abort(new Error('enough'));
+        });
+      });
       await assert.rejects(download(server, descriptor, stop.signal));
       assert.equal(server.requests.length, 1);
     });
