@@ -1,15 +1,12 @@
 /** Words and error kinds for what the shim, the held init and the exec helper report. */
 import { dirname } from 'node:path';
 import { getSystemErrorMap } from 'node:util';
-import { RuntimeError, type ErrorKind } from '../core/errors.js';
+import { EDQUOT, RuntimeError, type ErrorKind } from '../core/errors.js';
 import type { NativeFailure } from '../core/shim-spec.js';
 
 /** `subject` is what the whole was about: `container <id>`. `detail` is added where liblxc is to blame. */
 export function nativeError(subject: string, failure: NativeFailure, detail = ''): RuntimeError {
-  const [code, words] = getSystemErrorMap().get(-failure.errno) ?? [
-    `errno ${failure.errno}`,
-    'unknown error',
-  ];
+  const [code, words] = nameOf(failure.errno);
   const why = `${words} (${code})`;
   const object = JSON.stringify(failure.text);
   if (failure.step === 'recursive read-only') {
@@ -21,6 +18,12 @@ export function nativeError(subject: string, failure: NativeFailure, detail = ''
   }
   const [kind, what] = explain(failure.step, code, failure.text, object);
   return new RuntimeError(kind, `${subject}: ${what}: ${detail === '' ? why : detail}`);
+}
+
+function nameOf(errno: number): [code: string, words: string] {
+  // The limit of the container's root file system, which Node has no name for.
+  if (errno === EDQUOT) return ['EDQUOT', 'disk quota exceeded'];
+  return getSystemErrorMap().get(-errno) ?? [`errno ${errno}`, 'unknown error'];
 }
 
 function explain(

@@ -1,7 +1,7 @@
 /** Failures of the native side in words that name the object and what to do. */
 import assert from 'node:assert/strict';
 import { constants } from 'node:os';
-import type { ErrorKind } from '../../../src/core/errors.js';
+import { EDQUOT, type ErrorKind } from '../../../src/core/errors.js';
 import { nativeError } from '../../../src/lxc/native-failure.js';
 
 const { ENOENT, EACCES, EISDIR, ELOOP, ENOSPC, EIO, EINVAL } = constants.errno;
@@ -21,6 +21,13 @@ describe('nativeError', () => {
       '/w',
       'invalid-argument',
       'c: cannot enter working directory "/w": permission denied (EACCES)',
+    ],
+    [
+      'mount',
+      EDQUOT,
+      '/data',
+      'resource-exhausted',
+      'c: cannot mount onto container path "/data": disk quota exceeded (EDQUOT)',
     ],
     [
       'mount source',
