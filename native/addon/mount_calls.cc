@@ -1,4 +1,5 @@
-// mountOverlay, mountVolume, mappedOwner, mountSharedMemory, isMountPoint and unmount.
+// mountOverlay, mountVolume, mountFilesystem, mappedOwner, mountSharedMemory, isMountPoint and
+// unmount.
 #include "addon/mount_calls.h"
 
 #include <fcntl.h>
@@ -12,6 +13,7 @@
 #include "addon/arguments.h"
 #include "addon/background_task.h"
 #include "addon/errors.h"
+#include "addon/filesystem_mount.h"
 #include "addon/idmapped_layers.h"
 #include "addon/overlay_mount.h"
 #include "addon/volume_mount.h"
@@ -60,6 +62,32 @@ Napi::Value MountVolumeCall(const Napi::CallbackInfo& info) {
   return PromiseInBackground(
       env, "pvecri mount volume",
       [request = std::move(request), mount] { return MountVolume(request, mount.get()); },
+      [mount](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, mount->release()); });
+}
+
+Napi::Value MountFilesystemCall(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  Napi::Object options = ToObject(info[0], "options");
+  FilesystemRequest request;
+  request.type = ToText(options.Get("type"), "type");
+  request.source = ToText(options.Get("source"), "source");
+  for (const std::string& option : ToTexts(options.Get("options"), "options")) {
+    size_t equals = option.find('=');
+    std::string value = equals == std::string::npos ? "" : option.substr(equals + 1);
+    request.options.emplace_back(option.substr(0, equals), std::move(value));
+  }
+  auto held = std::make_shared<UniqueFd>();
+  if (Has(options, "userNamespace")) {
+    *held = Duplicate(options.Get("userNamespace"), "userNamespace");
+    request.user_namespace = held->get();
+  }
+  // On a thread of its own: a journal may have to be played back from a slow disk.
+  auto mount = std::make_shared<UniqueFd>();
+  return PromiseInBackground(
+      env, "pvecri mount filesystem",
+      [request = std::move(request), mount, held] {
+        return MountFilesystem(request, mount.get());
+      },
       [mount](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, mount->release()); });
 }
 
@@ -120,6 +148,7 @@ void ExportMountCalls(Napi::Env env, Napi::Object exports) {
   exports.Set("mountOverlay", Napi::Function::New<MountOverlayCall>(env, "mountOverlay"));
   exports.Set("mountVolume", Napi::Function::New<MountVolumeCall>(env, "mountVolume"));
   exports.Set("mappedOwner", Napi::Function::New<MappedOwner>(env, "mappedOwner"));
+  exports.Set("mountFilesystem", Napi::Function::New<MountFilesystemCall>(env, "mountFilesystem"));
   exports.Set("mountSharedMemory",
               Napi::Function::New<MountSharedMemory>(env, "mountSharedMemory"));
   exports.Set("isMountPoint", Napi::Function::New<IsMountPoint>(env, "isMountPoint"));

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <functional>
 
+#include "addon/context_log.h"
 #include "addon/idmapped_layers.h"
 #include "addon/private_namespace.h"
 
@@ -39,19 +40,6 @@ class LayerNames {
  private:
   std::vector<UniqueFd> fds_;
 };
-
-// The kernel's own words on a failed configuration, which errno alone keeps back (fsopen(2)).
-std::string ContextLog(int context) {
-  std::string log;
-  char line[512];
-  ssize_t size;
-  while (log.size() < 2048 && (size = read(context, line, sizeof(line))) > 0) {
-    while (size > 0 && line[size - 1] == '\n') --size;
-    if (!log.empty()) log += "; ";
-    log.append(line, static_cast<size_t>(size));
-  }
-  return log;
-}
 
 Failure SetFolder(int context, LayerNames* names, const char* key, const std::string& path) {
   std::string name;

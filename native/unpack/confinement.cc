@@ -62,18 +62,19 @@ Result EnterTarget(int target_fd) {
     return SystemFailure("cannot make mounts private");
   }
   // The working folder is the target: unlike a descriptor it has moved into the new mount
-  // namespace.
-  UniqueFd tree(::open_tree(AT_FDCWD, ".", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
-  if (!tree) return SystemFailure("open_tree");
+  // namespace. But a mount that is attached nowhere is in none, and is taken as it is.
+  UniqueFd clone(::open_tree(AT_FDCWD, ".", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+  if (!clone && errno != EINVAL) return SystemFailure("open_tree");
+  int tree = clone ? clone.get() : target_fd;
   struct mount_attr attributes = {};
   attributes.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-  if (::mount_setattr(tree.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0) {
+  if (::mount_setattr(tree, "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0) {
     return SystemFailure("mount_setattr");
   }
-  if (::move_mount(tree.get(), "", AT_FDCWD, ".", MOVE_MOUNT_F_EMPTY_PATH) != 0) {
+  if (::move_mount(tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) != 0) {
     return SystemFailure("move_mount");
   }
-  if (::fchdir(tree.get()) != 0) return SystemFailure("fchdir");
+  if (::fchdir(tree) != 0) return SystemFailure("fchdir");
   // With one folder for both, the old root ends up on top of the new one and is taken off again
   // (pivot_root(2), NOTES).
   if (::syscall(SYS_pivot_root, ".", ".") != 0) return SystemFailure("pivot_root");

@@ -71,6 +71,16 @@ export interface NativeAddon {
    * of the folder `subPath` in it, looked up inside, unless that is ''. `place` is an empty folder.
    */
   mountVolume(options: { lower: string[]; place: string; subPath: string }): Promise<number>;
+  /**
+   * A detached mount of a block device or dataset: `options` are words, or `key=value`. With a user
+   * namespace, files have the owners it gives them.
+   */
+  mountFilesystem(options: {
+    type: string;
+    source: string;
+    options: string[];
+    userNamespace?: number;
+  }): Promise<number>;
   /** The host's ids for the owner of a folder in a user namespace; EOVERFLOW when it has none. */
   mappedOwner(folder: string, userNamespace: number): Promise<{ uid: number; gid: number }>;
 

@@ -11,7 +11,8 @@ export const PACKAGES = [
   ...['systemd-sysv', 'dbus', 'udev', 'kmod', 'linux-image-cloud-amd64', 'openssh-server'],
   ...['apparmor', 'nodejs', 'liblxc1t64', 'liblxc-common', 'libseccomp2', 'libarchive13t64'],
   ...['containernetworking-plugins', 'iproute2', 'iptables', 'nftables', 'busybox-static'],
-  ...['procps', 'wget', 'zstd', 'xz-utils', 'libisal2'],
+  ...['procps', 'wget', 'zstd', 'xz-utils', 'libisal2', 'e2fsprogs'],
+  ...['lvm2', 'thin-provisioning-tools'],
 ];
 
 /** Folders and kinds of files that no test reads. */

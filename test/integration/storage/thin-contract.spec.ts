@@ -1,0 +1,28 @@
+/** The LVM-thin driver, on a pool of its own. */
+import { makeThinPool, VOLUME_BYTES, type ThinPool } from '../../support/thin-pool.js';
+import { describeDriver } from './driver-contract.js';
+
+describe('on LVM', () => {
+  let pool: ThinPool | undefined;
+
+  before(function () {
+    const made = makeThinPool(4 * VOLUME_BYTES);
+    if (typeof made === 'string') {
+      console.log(`    skipped: ${made}`);
+      this.skip();
+    } else pool = made;
+  });
+  after(() => {
+    pool?.destroy();
+  });
+
+  describeDriver(
+    'the LVM-thin driver',
+    // A layer is a few commands of lvm2, each of which takes its time.
+    { idmap: true, capacityBytes: VOLUME_BYTES, layerCounts: [0, 1, 4] },
+    () => {
+      if (!pool) throw new Error('there is no pool');
+      return { folder: pool.folder, open: pool.open, destroy: pool.clear };
+    },
+  );
+});
