@@ -21,15 +21,14 @@ import { ProcessSpawner, runProcess } from './native/process.js';
 import { CniNetwork } from './network/cni/network.js';
 import { PinnedNamespaces } from './network/namespaces.js';
 import type { AgentLogger } from './observe/log.js';
+import { openStorage } from './open-storage.js';
 import type { Metrics } from './observe/metrics.js';
 import { logPull } from './observe/pull-log.js';
 import type { RuntimeContext } from './runtime/context.js';
 import { Objects } from './runtime/objects.js';
-import { OverlayStorage } from './storage/overlay-storage.js';
 import { TmpfsSharedMemory } from './storage/pod-shared-memory.js';
 import { FileObjectFolders } from './store/object-folders.js';
 import { FileStateStore } from './store/state-store.js';
-import { parseByteSize } from './util/byte-size.js';
 import { KeyedMutex } from './util/keyed-mutex.js';
 
 export interface Composition {
@@ -65,13 +64,7 @@ export async function compose(
   const openRegistry = createRegistryOpener(() => imageConfig.hosts_dir);
   const readPolicy = (): Promise<ImagePolicy> => ImagePolicy.read(imageConfig.policy);
   const imagesRoot = join(root, 'images');
-  const layersRoot = join(imagesRoot, 'layers');
-  const storage = await OverlayStorage.open({
-    root: join(root, 'rootfs'),
-    layersRoot,
-    addon,
-    sizeLimitBytes: parseByteSize(config.rootfs.size_limit) ?? 0,
-  });
+  const storage = await openStorage(config, addon, spawner);
   const host = readHostFacts(addon, new HostAppArmor(spawner));
   const images = await FolderImageStore.open({
     bootId: host.bootId,

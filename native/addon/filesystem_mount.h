@@ -19,7 +19,8 @@ struct FilesystemRequest {
   int user_namespace = -1;
 };
 
-// A mount that is attached nowhere; it goes with its last descriptor, and is never seen on the host.
+// A mount that is attached nowhere; it goes with its last descriptor, and is never seen on the
+// host.
 Failure MountFilesystem(const FilesystemRequest& request, UniqueFd* mount);
 
 }  // namespace pvecri

@@ -54,14 +54,20 @@ Napi::Value MountVolumeCall(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Napi::Object options = ToObject(info[0], "options");
   VolumeRequest request;
-  request.lower = ToTexts(options.Get("lower"), "lower");
-  if (request.lower.empty()) throw Napi::TypeError::New(env, "lower must name a folder");
+  auto held = std::make_shared<UniqueFd>();
+  if (Has(options, "whole")) {
+    *held = Duplicate(options.Get("whole"), "whole");
+    request.whole = held->get();
+  } else {
+    request.lower = ToTexts(options.Get("lower"), "lower");
+    if (request.lower.empty()) throw Napi::TypeError::New(env, "lower must name a folder");
+  }
   request.place = ToPath(options.Get("place"), "place");
   request.sub_path = ToText(options.Get("subPath"), "subPath");
   auto mount = std::make_shared<UniqueFd>();
   return PromiseInBackground(
       env, "pvecri mount volume",
-      [request = std::move(request), mount] { return MountVolume(request, mount.get()); },
+      [request = std::move(request), mount, held] { return MountVolume(request, mount.get()); },
       [mount](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, mount->release()); });
 }
 
@@ -85,9 +91,7 @@ Napi::Value MountFilesystemCall(const Napi::CallbackInfo& info) {
   auto mount = std::make_shared<UniqueFd>();
   return PromiseInBackground(
       env, "pvecri mount filesystem",
-      [request = std::move(request), mount, held] {
-        return MountFilesystem(request, mount.get());
-      },
+      [request = std::move(request), mount, held] { return MountFilesystem(request, mount.get()); },
       [mount](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, mount->release()); });
 }
 

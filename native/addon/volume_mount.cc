@@ -16,6 +16,11 @@ namespace {
 constexpr int kAttempts = 32;
 
 Failure MountWhole(const VolumeRequest& request, UniqueFd* mount) {
+  if (request.whole >= 0) {
+    mount->reset(fcntl(request.whole, F_DUPFD_CLOEXEC, 3));
+    if (!*mount) return {errno, "fcntl", {}, {}};
+    return {};
+  }
   if (request.lower.size() > 1) {
     OverlayRequest overlay;
     overlay.lower = request.lower;
@@ -61,7 +66,7 @@ Failure MountVolume(const VolumeRequest& request, UniqueFd* mount) {
   mount_attr attributes = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
                            .propagation = MS_PRIVATE};
   if (mount_setattr(mount->get(), "", AT_EMPTY_PATH, &attributes, sizeof(attributes)) < 0) {
-    return {errno, "mount_setattr", request.lower.front(), {}};
+    return {errno, "mount_setattr", request.lower.empty() ? "" : request.lower.front(), {}};
   }
   return {};
 }

@@ -11,6 +11,7 @@ namespace pvecri {
 
 struct VolumeRequest {
   std::vector<std::string> lower;  // top layer first; a single one is taken as it lies
+  int whole = -1;                  // instead of these: a detached mount, which is changed
   std::string place;               // an empty folder, which stays as it is
   std::string sub_path;            // of a folder inside; empty for the whole
 };

@@ -98,6 +98,43 @@ export const configSchema = z.strictObject({
     .prefault({}),
   rootfs: z
     .strictObject({
+      driver: z.enum(['overlay', 'lvm-thin', 'zfs']).default('overlay').register(keyInfo, {
+        description:
+          "What images and containers' files are kept in: folders and overlayfs, volumes of an LVM thin pool, or ZFS datasets: docs/storage.md. It cannot be changed while there are images or containers.",
+        expects: 'one of "overlay", "lvm-thin", "zfs"',
+        reloadable: false,
+      }),
+      lvm_thin: z
+        .strictObject({
+          volume_group: z.string().default('').register(keyInfo, {
+            description:
+              "LVM volume group of that pool, for `lvm-thin`. The agent's volumes in it are called `pvecri-…` and have the tag `pvecri`; others are left alone.",
+            expects: 'a string',
+            reloadable: false,
+          }),
+          pool: z.string().default('').register(keyInfo, {
+            description: 'The thin pool, such as `data` in the group `pve`.',
+            expects: 'a string',
+            reloadable: false,
+          }),
+          size: z.string().refine(isVolumeSize).default('10GiB').register(keyInfo, {
+            description:
+              'Size of each volume: what an image and what a container writes to it must fit in, together. The pool gives what is in use. It cannot be changed while there are images or containers.',
+            expects: 'a whole number with MiB, GiB or TiB, from "64MiB" to "16TiB"',
+            reloadable: false,
+          }),
+        })
+        .prefault({}),
+      zfs: z
+        .strictObject({
+          dataset: z.string().default('').register(keyInfo, {
+            description:
+              'Dataset for `zfs`, such as `rpool/pvecri`. It must be there and have none below it; it is no place for anything else.',
+            expects: 'a string',
+            reloadable: false,
+          }),
+        })
+        .prefault({}),
       size_limit: z.string().refine(isSizeLimit).default('0').register(keyInfo, {
         description:
           'What each container may write below its root directory, such as `10GiB`; `0` sets no limit. With overlayfs it takes a file system with project quotas: docs/storage.md. Containers that are there keep theirs.',
@@ -226,6 +263,12 @@ function isPlainPath(text: string): boolean {
 function isSizeLimit(text: string): boolean {
   const bytes = parseByteSize(text);
   return bytes === 0 || (bytes !== undefined && bytes >= 2 ** 20);
+}
+
+/** An ext4 with its journal needs some of it; more than the most it has is of no use. */
+function isVolumeSize(text: string): boolean {
+  const bytes = parseByteSize(text);
+  return bytes !== undefined && bytes >= 64 * 2 ** 20 && bytes <= 16 * 2 ** 40;
 }
 
 function isLoopback(text: string): boolean {

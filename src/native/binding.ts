@@ -69,8 +69,11 @@ export interface NativeAddon {
   /**
    * A detached read-only mount, nosuid and nodev, of a folder, or of layers with the top one first;
    * of the folder `subPath` in it, looked up inside, unless that is ''. `place` is an empty folder.
+   * `whole` is a detached mount instead of layers; it stays the caller's, and becomes what is answered.
    */
-  mountVolume(options: { lower: string[]; place: string; subPath: string }): Promise<number>;
+  mountVolume(
+    options: ({ lower: string[] } | { whole: number }) & { place: string; subPath: string },
+  ): Promise<number>;
   /**
    * A detached mount of a block device or dataset: `options` are words, or `key=value`. With a user
    * namespace, files have the owners it gives them.

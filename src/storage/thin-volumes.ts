@@ -137,17 +137,23 @@ export class ThinVolumes implements Volumes {
     await this.#run('lvremove', '--force', '--select', ours, this.#group);
   }
 
-  async mount(name: VolumeName, userNamespace?: number): Promise<OwnedFd> {
+  mount(name: VolumeName, userNamespace?: number): Promise<OwnedFd> {
+    // What is removed goes back to the pool; a pool that is full must not damage any more.
+    return this.#mount(name, ['discard', 'errors=remount-ro'], userNamespace);
+  }
+
+  mountSealed(name: VolumeName): Promise<OwnedFd> {
+    return this.#mount(name, ['ro']);
+  }
+
+  async #mount(name: VolumeName, options: string[], userNamespace?: number): Promise<OwnedFd> {
     const source = this.#device(name);
     // Ours are not activated at the boot, but when they are needed.
     if (!(await isThere(source))) {
       await this.#run('lvchange', '--activate', 'y', '--ignoreactivationskip', this.#lv(name));
     }
     return this.#options.addon.mountFilesystem({
-      type: 'ext4',
-      source,
-      // What is removed goes back to the pool; a pool that is full must not damage any more.
-      options: ['discard', 'errors=remount-ro'],
+      ...{ type: 'ext4', source, options },
       ...(userNamespace !== undefined && { userNamespace }),
     });
   }

@@ -1,11 +1,12 @@
 /** Layers and root filesystems as volumes, each a clone of the one below: LVM-thin and ZFS. */
 import { randomUUID } from 'node:crypto';
 import { close as closeCallback } from 'node:fs';
-import { realpath, statfs } from 'node:fs/promises';
+import { mkdir, realpath, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { hexOf } from '../core/digest.js';
-import { RuntimeError, wrap } from '../core/errors.js';
+import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import { parseContainerId, type ContainerId } from '../core/ids.js';
 import { layerKeys } from '../core/layer-key.js';
 import type { ImageRecord } from '../core/model.js';
@@ -20,6 +21,7 @@ import type {
   StoredLayer,
   UnpackReport,
 } from '../core/ports.js';
+import type { NativeAddon } from '../native/binding.js';
 import { KeyedMutex } from '../util/keyed-mutex.js';
 import { mountpointOf } from '../util/mountinfo.js';
 import {
@@ -38,10 +40,19 @@ import {
 const close = promisify(closeCallback);
 
 const BASE = 'base';
+/** A folder that nothing is in: where a mount is for a moment, seen by nobody. */
+const EMPTY = '.empty';
 /** After a container's end its mount namespace goes in the background. */
 const BUSY_MS = 5000;
 /** Figures older than this are read again. */
 const FRESH_MS = 5000;
+
+export interface VolumeStorageOptions {
+  volumes: Volumes;
+  /** A folder of the agent's. */
+  root: string;
+  addon: Pick<NativeAddon, 'mountVolume'>;
+}
 
 type Usage = Awaited<ReturnType<RootfsStorage['usage']>>;
 
@@ -52,6 +63,8 @@ type Usage = Awaited<ReturnType<RootfsStorage['usage']>>;
 export class VolumeStorage implements StorageDriver {
   readonly keyedBy = 'chain';
   readonly #volumes: Volumes;
+  readonly #addon: VolumeStorageOptions['addon'];
+  readonly #place: string;
   readonly #mountpoint: string;
   readonly #layers = new Map<string, LayerNote>();
   readonly #newer: LoadedLayers['newer'] = new Map();
@@ -62,15 +75,19 @@ export class VolumeStorage implements StorageDriver {
   readonly #usage = new Map<ContainerId, { at: number; usage: Promise<Usage> }>();
   #ownBytes: { at: number; bytes: Promise<ReadonlyMap<VolumeName, number>> } | undefined;
 
-  private constructor(volumes: Volumes, mountpoint: string) {
-    this.#volumes = volumes;
+  private constructor(options: VolumeStorageOptions, mountpoint: string) {
+    this.#volumes = options.volumes;
+    this.#addon = options.addon;
+    this.#place = join(options.root, EMPTY);
     this.#mountpoint = mountpoint;
   }
 
-  /** Takes away what an earlier agent has left half done. `root` is the agent's folder. */
-  static async open(volumes: Volumes, root: string): Promise<VolumeStorage> {
+  /** Takes away what an earlier agent has left half done. */
+  static async open(options: VolumeStorageOptions): Promise<VolumeStorage> {
+    const { root, volumes } = options;
+    await mkdir(join(root, EMPTY), { recursive: true, mode: 0o700 });
     const seen = await volumes.mountpoint?.();
-    const storage = new VolumeStorage(volumes, seen ?? mountpointOf(await realpath(root)));
+    const storage = new VolumeStorage(options, seen ?? mountpointOf(await realpath(root)));
     await storage.#recover();
     return storage;
   }
@@ -149,6 +166,24 @@ export class VolumeStorage implements StorageDriver {
         throw wrap(error, `cannot mount the root filesystem of container ${id}`);
       }
     });
+  }
+
+  async mountImage(image: ImageRecord, subPath: string): Promise<OwnedFd> {
+    const top = layerKeys(image.layers, this.keyedBy).at(-1);
+    const name = top === undefined ? BASE : this.#layerVolume(top.key);
+    const whole = await this.#volumes.mountSealed(name);
+    try {
+      return await this.#addon.mountVolume({ whole, place: this.#place, subPath });
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) throw error;
+      throw new RuntimeError(
+        'not-found',
+        `${JSON.stringify(subPath.slice(0, 300))} is no folder in image ${image.id}`,
+        error,
+      );
+    } finally {
+      await close(whole);
+    }
   }
 
   usage(id: ContainerId): Promise<Usage> {

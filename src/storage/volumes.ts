@@ -33,6 +33,8 @@ export interface Volumes {
   remove(name: VolumeName): Promise<void>;
   /** A detached mount. Files have the owners that the user namespace gives them. */
   mount(name: VolumeName, userNamespace?: number): Promise<OwnedFd>;
+  /** A detached mount of one that is sealed, which nothing is written to. */
+  mountSealed(name: VolumeName): Promise<OwnedFd>;
   /** Bytes that a volume has for itself alone, of all that are cheaply told; others are measured. */
   ownBytes?(): Promise<ReadonlyMap<VolumeName, number>>;
   /** Where their file system can be seen on the host, if anywhere. */

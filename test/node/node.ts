@@ -6,9 +6,10 @@ import { once } from 'node:events';
 import { ensureImage, missingOnHost, type Image } from './image.js';
 import { endRecorded, runningMachine, startMachine, type Machine } from './machine.js';
 import { isConnected, openConnection, outputOf, quoted, remoteCommand } from './remote.js';
-import { SPECS } from './specs.js';
+import { SPECS, ZFS_SPECS } from './specs.js';
 import { say, timed } from './steps.js';
 import { packagesHash, PROJECT, sendPackages, sendProject } from './tree.js';
+import { sendZfs, WANTS_ZFS } from './zfs.js';
 
 const USAGE = `usage: scripts/node COMMAND
 A Debian 13 with systemd, cgroup v2 and AppArmor in a virtual machine, for tests.
@@ -87,7 +88,9 @@ async function machineForCommands(): Promise<Machine> {
   }
   const missing = missingOnHost();
   if (missing !== undefined) throw new Error(missing);
-  return start(ensureImage(), RECORD, false);
+  const machine = await start(ensureImage(), RECORD, false);
+  if (WANTS_ZFS) timed('sending ZFS', () => sendZfs(machine));
+  return machine;
 }
 
 async function start(image: Image, record: string, isBound: boolean): Promise<Machine> {
@@ -168,9 +171,11 @@ async function tier(): Promise<number> {
       return 0;
     }
     const machine = await start(image, TIER_RECORD, true);
+    if (WANTS_ZFS) timed('sending ZFS', () => sendZfs(machine));
     await sync(machine);
+    const specs = WANTS_ZFS ? [...SPECS, ...ZFS_SPECS] : SPECS;
     const code = await timed('the tests', () =>
-      runSpecs(machine, SPECS, 'test/support/count-reporter.js'),
+      runSpecs(machine, specs, 'test/support/count-reporter.js'),
     );
     appendFileSync(counts, outputOf(machine, 'cat /tmp/counts'));
     return code;

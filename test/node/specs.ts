@@ -13,3 +13,6 @@ export const SPECS = [
   ),
   'test/integration/systemd/*.spec.ts',
 ];
+
+/** Those of ZFS, with PVECRI_NODE_ZFS=1. */
+export const ZFS_SPECS = ['test/integration/storage/zfs-*.spec.ts'];

@@ -74,10 +74,21 @@ export async function sendProject(address: Address): Promise<void> {
   }
 }
 
+/** Sends all that is in a folder. */
+export function sendFolder(address: Address, folder: string, target: string): void {
+  // Folders of the target stay as they are, links too.
+  send(address, target, ['-C', folder, '.'], ['--keep-directory-symlink']);
+}
+
 /** Packs by tar, and unpacks into a folder there. */
-function send(address: Address, target: string, tarArguments: string[]): void {
+function send(
+  address: Address,
+  target: string,
+  tarArguments: string[],
+  unpackArguments: string[] = [],
+): void {
   const words = (list: string[]) => list.map(quoted).join(' ');
-  const there = `mkdir -p ${quoted(target)} && zstd -dcq | tar -C ${quoted(target)} -xf -`;
+  const there = `mkdir -p ${quoted(target)} && zstd -dcq | tar -C ${quoted(target)} ${words(unpackArguments)} -xf -`;
   const pipe = [
     words(['tar', '--owner=root', '--group=root', '-cf', '-', ...tarArguments]),
     'zstd -3 -q -T0',

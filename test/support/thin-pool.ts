@@ -70,7 +70,7 @@ export function makeThinPool(poolBytes: number): ThinPool | string {
         ...{ spawner, addon: loadAddon(), volumeGroup: group, pool: POOL },
         ...{ sizeBytes: VOLUME_BYTES, owner: 'test', ...options },
       });
-      return VolumeStorage.open(volumes, '/');
+      return VolumeStorage.open({ volumes, addon: loadAddon(), root: folder });
     },
     clear: () => {
       const others = 'tags=pvecri && lv_name!=pvecri-base';
@@ -87,7 +87,9 @@ function whyNoThinPool(): string | undefined {
     // Perhaps they are there nevertheless.
   }
   try {
-    return /^thin-pool /m.test(run('dmsetup', 'targets')) ? undefined : 'no thin pools in the kernel';
+    return /^thin-pool /m.test(run('dmsetup', 'targets'))
+      ? undefined
+      : 'no thin pools in the kernel';
   } catch (error) {
     return `no device mapper here: ${(error as Error).message.trim().split('\n').at(-1) ?? ''}`;
   }

@@ -1,0 +1,31 @@
+/** The ZFS driver, on a pool of its own. */
+import { makeZfsPool, type ZfsPool } from '../../support/zfs-pool.js';
+import { describeDriver } from './driver-contract.js';
+
+const CAPACITY = 256 << 20;
+const LIMIT = 16 << 20;
+
+describe('on ZFS', () => {
+  let pool: ZfsPool | undefined;
+
+  before(function () {
+    const made = makeZfsPool(CAPACITY);
+    if (typeof made === 'string') {
+      console.log(`    skipped: ${made}`);
+      this.skip();
+    } else pool = made;
+  });
+  after(() => {
+    pool?.destroy();
+  });
+
+  describeDriver(
+    'the ZFS driver',
+    { idmap: true, limitBytes: LIMIT, capacityBytes: CAPACITY, layerCounts: [0, 1, 10] },
+    () => {
+      if (!pool) throw new Error('there is no pool');
+      const { folder, open, clear } = pool;
+      return { folder, open: () => open({ sizeLimitBytes: LIMIT }), destroy: clear };
+    },
+  );
+});
