@@ -123,7 +123,10 @@ export class DriverBench {
 
   /** A mount that ends with the test, at the latest. */
   async mount(id: ContainerId, image: ImageRecord, options?: RootfsOptions): Promise<number> {
-    const fd = await this.driver.mount(id, image, options);
+    return this.hold(await this.driver.mount(id, image, options));
+  }
+
+  hold(fd: number): number {
     this.#mounts.add(fd);
     return fd;
   }

@@ -9,6 +9,7 @@ import { problem } from '../doctor/check.js';
 import type { Finding, Verdict } from '../doctor/check.js';
 import { realHost } from '../doctor/host-view.js';
 import { kernelChecks } from '../doctor/kernel-checks.js';
+import { storageChecks } from '../doctor/storage-checks.js';
 import { softwareChecks } from '../doctor/software-checks.js';
 import { EXIT_FAILED, EXIT_OK, asFailure } from '../failure.js';
 import { examples } from '../option-values.js';
@@ -34,6 +35,7 @@ async function examine(session: Session): Promise<number> {
   const host = realHost();
   const config = await readConfig(session, findings);
   findings.push(...(await kernelChecks(host)), ...(await cgroupDriverChecks(host, config)));
+  findings.push(...(await storageChecks(host, config)));
   findings.push(...(await softwareChecks(host, config)));
   const socket = session.socketOption ?? config.socket;
   const client = connectCri(socket);

@@ -5,6 +5,7 @@ import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
 import { containerId, DriverBench } from '../../support/driver-bench.js';
 import { makeThinPool, VOLUME_BYTES, type ThinPool } from '../../support/thin-pool.js';
 import { dieEverywhere } from './volume-crash.js';
+import { mountsImages } from './volume-image.js';
 
 const id = containerId(1);
 
@@ -108,6 +109,16 @@ describe('LVM-thin volumes', () => {
     await later.prepare(other, image);
     const usage = await later.usage(other);
     assert.ok(usage.usedBytes < 1 << 20, `${usage.usedBytes}`);
+  });
+
+  it('mounts images read-only, and folders of them', async () => {
+    const bench = new DriverBench();
+    await bench.begin({ folder: pool.folder, open: pool.open, destroy: () => undefined });
+    try {
+      await mountsImages(bench);
+    } finally {
+      await bench.end();
+    }
   });
 
   it('finishes or undoes what an agent began, wherever it died', async () => {

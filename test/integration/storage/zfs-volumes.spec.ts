@@ -4,6 +4,7 @@ import { containerId, DriverBench } from '../../support/driver-bench.js';
 import { file } from '../../support/tar.js';
 import { makeZfsPool, type ZfsPool } from '../../support/zfs-pool.js';
 import { dieEverywhere } from './volume-crash.js';
+import { mountsImages } from './volume-image.js';
 
 const id = containerId(1);
 
@@ -69,6 +70,16 @@ describe('ZFS volumes', () => {
         names().filter((name) => !name.startsWith('layer/')),
         ['base'],
       );
+    } finally {
+      await bench.end();
+    }
+  });
+
+  it('mounts images read-only, and folders of them', async () => {
+    const bench = new DriverBench();
+    await bench.begin({ folder: pool.folder, open: pool.open, destroy: () => undefined });
+    try {
+      await mountsImages(bench);
     } finally {
       await bench.end();
     }

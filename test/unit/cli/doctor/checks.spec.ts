@@ -6,6 +6,7 @@ import type { Finding } from '../../../../src/cli/doctor/check.js';
 import type { DiskSpace, HostView } from '../../../../src/cli/doctor/host-view.js';
 import { realHost } from '../../../../src/cli/doctor/host-view.js';
 import { kernelChecks } from '../../../../src/cli/doctor/kernel-checks.js';
+import { storageChecks } from '../../../../src/cli/doctor/storage-checks.js';
 import { softwareChecks } from '../../../../src/cli/doctor/software-checks.js';
 
 const config = configSchema.parse({});
@@ -83,6 +84,7 @@ async function findings(change: (host: FakeHost) => void): Promise<Finding[]> {
   return [
     ...(await kernelChecks(view)),
     ...(await cgroupDriverChecks(view, host.config)),
+    ...(await storageChecks(view, host.config)),
     ...(await softwareChecks(view, host.config)),
   ];
 }
@@ -315,6 +317,33 @@ describe('doctor, of the systemd cgroup driver,', () => {
     });
     assert.match(hybrid?.message ?? '', /not cgroup v2 alone/);
     assert.match(hybrid?.remedy ?? '', /unified_cgroup_hierarchy=1/);
+  });
+});
+
+describe('doctor, of the storage,', () => {
+  const withThin = (change: (host: FakeHost) => void) =>
+    findings((host) => {
+      const thin = { volume_group: 'pve', pool: 'data' };
+      host.config = configSchema.parse({ rootfs: { driver: 'lvm-thin', lvm_thin: thin } });
+      host.programs.push('/usr/sbin/lvcreate', '/usr/sbin/thin_check', '/usr/sbin/mkfs.ext4');
+      host.folders['/sys/module/dm_thin_pool'] = [];
+      change(host);
+    });
+
+  it('finds nothing wrong where programs, keys and kernel are there', async () => {
+    const list = await withThin(() => undefined);
+    assert.deepEqual(bad(list), []);
+    assert.ok(list.some(({ check }) => check === 'storage'));
+  });
+
+  it('misses a program, a module, and a key', async () => {
+    const list = await withThin((host) => {
+      host.config = configSchema.parse({ rootfs: { driver: 'zfs' } });
+    });
+    assert.deepEqual(
+      bad(list).map(({ remedy }) => remedy),
+      ['set rootfs.zfs.dataset: docs/storage.md', 'apt-get install zfsutils-linux', 'modprobe zfs'],
+    );
   });
 });
 
