@@ -89,7 +89,10 @@ async function machineForCommands(): Promise<Machine> {
   const missing = missingOnHost();
   if (missing !== undefined) throw new Error(missing);
   const machine = await start(ensureImage(), RECORD, false);
-  if (WANTS_ZFS) timed('sending ZFS', () => { sendZfs(machine); });
+  if (WANTS_ZFS)
+    timed('sending ZFS', () => {
+      sendZfs(machine);
+    });
   return machine;
 }
 
@@ -171,7 +174,10 @@ async function tier(): Promise<number> {
       return 0;
     }
     const machine = await start(image, TIER_RECORD, true);
-    if (WANTS_ZFS) timed('sending ZFS', () => { sendZfs(machine); });
+    if (WANTS_ZFS)
+      timed('sending ZFS', () => {
+        sendZfs(machine);
+      });
     await sync(machine);
     const specs = WANTS_ZFS ? [...SPECS, ...ZFS_SPECS] : SPECS;
     const code = await timed('the tests', () =>
