@@ -10,6 +10,8 @@ export interface LayerProgress {
   /** Bytes of the blob. */
   size: number;
   downloadedBytes: number;
+  /** Those of them that this pull has brought itself: another one may, or the blob was kept. */
+  fetchedBytes: number;
   /** Bytes of the blob that are unpacked. */
   unpackedBytes: number;
   state: LayerState;

@@ -1,5 +1,4 @@
 /** The images of this host: pulled, listed, found by any of their names, removed. */
-import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RuntimeError, wrap } from '../core/errors.js';
@@ -442,8 +441,6 @@ export class FolderImageStore implements ImageStore {
   ): Promise<LoadedImage> {
     const tags = names.map(formatImageReference);
     const progress = new PullProgress(tags[0] ?? 'an image without a name');
-    const key = `load ${randomUUID()}`;
-    this.#underWay.set(key, progress);
     onStart?.(progress);
     try {
       const from = { origin: { kind: 'archive' as const, path, name: '' }, auth: null };
@@ -454,8 +451,6 @@ export class FolderImageStore implements ImageStore {
       return { id: image.id, names: tags };
     } catch (error) {
       throw wrap(error, `cannot load ${progress.reference}`);
-    } finally {
-      this.#underWay.delete(key);
     }
   }
 

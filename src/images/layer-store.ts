@@ -18,6 +18,8 @@ import type { ImageSource } from './image-source.js';
 import type { Unpack } from './unpack-process.js';
 
 export interface LayerProgress {
+  /** What is counted is not this one's own: the blob was kept, or somebody else brings it. */
+  notFetched(): void;
   downloaded(doneBytes: number): void;
   unpacked(doneBytes: number): void;
 }
@@ -31,7 +33,11 @@ export interface LayerWanted {
 }
 
 /** For work that nobody watches. */
-export const SILENT: LayerProgress = { downloaded: () => undefined, unpacked: () => undefined };
+export const SILENT: LayerProgress = {
+  notFetched: () => undefined,
+  downloaded: () => undefined,
+  unpacked: () => undefined,
+};
 
 /** Of which a layer is made. */
 interface Blob {
@@ -52,6 +58,8 @@ export class LayerStore {
   #newer: ReadonlyMap<string, RuntimeError> = new Map();
   readonly #damaged = new Map<string, string>();
   readonly #work = new SharedWork<void>();
+  /** Who wants to know how far a piece of work is, whoever began it. */
+  readonly #watching = new Map<string, Set<LayerProgress>>();
   /** One layer may come as several blobs, of other compressions. */
   readonly #fills = new KeyedMutex();
   /** How many pulls under way need a layer, there or not. */
@@ -133,7 +141,16 @@ export class LayerStore {
     const refusal = this.refusal(key);
     if (refusal) throw refusal;
     const name = `${key} ${wanted.descriptor.digest}`;
-    await this.#work.run(name, signal, (shared) => this.#make(wanted, shared, progress));
+    const watching = this.#watching.get(name) ?? new Set<LayerProgress>();
+    if (watching.size > 0) progress.notFetched();
+    this.#watching.set(name, watching.add(progress));
+    try {
+      const all = toEach(watching);
+      await this.#work.run(name, signal, (shared) => this.#make(wanted, shared, all));
+    } finally {
+      watching.delete(progress);
+      if (watching.size === 0 && this.#watching.get(name) === watching) this.#watching.delete(name);
+    }
   }
 
   /**
@@ -169,6 +186,7 @@ export class LayerStore {
     const there = await this.#blobs.openBlob(digest);
     if (there) {
       try {
+        progress.notFetched();
         progress.downloaded(size);
         await this.#fill(wanted, { ...there, isVerified: false }, signal, progress);
       } finally {
@@ -310,4 +328,18 @@ export class LayerStore {
       this.#leaving.delete(key);
     }
   }
+}
+
+function toEach(watching: ReadonlySet<LayerProgress>): LayerProgress {
+  return {
+    notFetched: () => {
+      for (const one of watching) one.notFetched();
+    },
+    downloaded: (done) => {
+      for (const one of watching) one.downloaded(done);
+    },
+    unpacked: (done) => {
+      for (const one of watching) one.unpacked(done);
+    },
+  };
 }

@@ -14,6 +14,7 @@ export class LayerCounters {
   #unpacked = 0;
   #end: 'done' | 'present' | undefined;
   #isStarted = false;
+  #isOwn = true;
 
   constructor(digest: string, size: number, changed: () => void) {
     this.digest = digest;
@@ -33,14 +34,19 @@ export class LayerCounters {
     this.#changed();
   }
 
+  /** The blob was kept, or another pull brings it: what is counted is not this pull's. */
+  notFetched(): void {
+    this.#isOwn = false;
+  }
+
   /** The layer is there; nothing of it came by this pull if nobody counted any. */
   finish(): void {
     this.#end = this.#isStarted ? 'done' : 'present';
     this.#changed();
   }
 
-  get downloadedBytes(): number {
-    return this.#downloaded;
+  get fetchedBytes(): number {
+    return this.#isOwn ? this.#downloaded : 0;
   }
 
   get state(): LayerProgress['state'] {
@@ -50,12 +56,13 @@ export class LayerCounters {
   }
 
   snapshot(): LayerProgress {
-    const { digest, size, state } = this;
+    const { digest, size, state, fetchedBytes } = this;
     return {
       digest,
       size,
       state,
       downloadedBytes: this.#downloaded,
+      fetchedBytes,
       // The helper tells its progress in steps, and not the last one.
       unpackedBytes: state === 'done' ? size : this.#unpacked,
     };
@@ -98,8 +105,8 @@ export class PullProgress implements PullUnderWay {
     return {
       reference: this.reference,
       durationMs: performance.now() - this.#started,
-      fetchedBytes: this.#layers.reduce((sum, { downloadedBytes }) => sum + downloadedBytes, 0),
-      layersFetched: inState('done'),
+      fetchedBytes: this.#layers.reduce((sum, layer) => sum + layer.fetchedBytes, 0),
+      layersFetched: this.#layers.filter(({ fetchedBytes }) => fetchedBytes > 0).length,
       layersPresent: inState('present'),
       outcome,
     };

@@ -46,7 +46,7 @@ export function createMetrics(pullsUnderWay: () => PullUnderWay[]): Metrics {
     collect() {
       const underWay = pullsUnderWay()
         .flatMap((pull) => pull.snapshot().layers)
-        .reduce((sum, { downloadedBytes }) => sum + downloadedBytes, 0);
+        .reduce((sum, { fetchedBytes }) => sum + fetchedBytes, 0);
       // A blob that is fetched anew from its start must not let the counter go back.
       const bytes = Math.max(toldBytes, endedBytes + underWay);
       this.inc(bytes - toldBytes);

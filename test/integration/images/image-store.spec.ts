@@ -313,13 +313,25 @@ describe('image store', () => {
         const leaver = new AbortController();
         const leaving = images.store.pull(`${server.host}/x:tag0`, null, { signal: leaver.signal });
         await until(() => countOf(shared) === 1);
-        const staying = images.store.pull(`${server.host}/x:tag1`, null, {});
+        let seen: PullUnderWay | undefined;
+        const staying = images.store.pull(`${server.host}/x:tag1`, null, {
+          onStart: (pull) => (seen = pull),
+        });
         await until(() => countOf(two.blobs[2]?.digest ?? '') === 1);
         leaver.abort();
         await assert.rejects(leaving, { kind: 'cancelled' });
         release();
         assert.equal((await staying).id, two.id);
         assert.equal(countOf(shared), 1);
+        // Both see how far it is; it counts for the one that began.
+        const size = (index: number): number => two.blobs[index]?.bytes.length ?? 0;
+        assert.deepEqual(
+          seen?.snapshot().layers.map((layer) => [layer.downloadedBytes, layer.fetchedBytes]),
+          [
+            [size(1), 0],
+            [size(2), size(2)],
+          ],
+        );
         assert.deepEqual(inFolder('layers'), hexes(two.diffIds));
       } finally {
         await server.close();

@@ -56,7 +56,18 @@ describe('pull of an OCI layout', () => {
     const size = layer.bytes.length;
     assert.deepEqual(
       started.map((pull) => pull.snapshot().layers),
-      [[{ digest: layer.digest, size, downloadedBytes: size, unpackedBytes: size, state: 'done' }]],
+      [
+        [
+          {
+            digest: layer.digest,
+            size,
+            downloadedBytes: size,
+            fetchedBytes: size,
+            unpackedBytes: size,
+            state: 'done',
+          },
+        ],
+      ],
     );
     assert.deepEqual(images.store.pullsUnderWay(), []);
     assert.deepEqual(readdirSync(join(images.root, 'tmp')), []);

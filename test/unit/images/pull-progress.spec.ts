@@ -20,6 +20,7 @@ describe('the progress of a pull', () => {
         digest: 'sha256:aa',
         size: 100,
         downloadedBytes: 100,
+        fetchedBytes: 100,
         unpackedBytes: 60,
         state: 'unpacking',
       },
@@ -36,6 +37,10 @@ describe('the progress of a pull', () => {
     fetched.downloaded(50);
     fetched.finish();
     assert.deepEqual(states(pull), ['present', 'done']);
+    const kept = pull.addLayer('sha256:dd', 70);
+    kept.notFetched();
+    kept.downloaded(70);
+    kept.finish();
     const { fetchedBytes, layersFetched, layersPresent, reference } = pull.report({
       imageId: 'sha256:cc' as ImageId,
     });

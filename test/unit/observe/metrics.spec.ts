@@ -16,11 +16,12 @@ const REPORT: PullReport = {
   outcome: { imageId: 'sha256:aa' as ImageId },
 };
 
-function underWay(downloadedBytes: number): PullUnderWay {
-  const layer = { digest: '', size: 1000, unpackedBytes: 0, state: 'downloading' as const };
+function underWay(fetchedBytes: number): PullUnderWay {
+  const counts = { size: 1000, downloadedBytes: 900, unpackedBytes: 0 };
+  const layer = { digest: '', ...counts, state: 'downloading' as const };
   return {
     version: 0,
-    snapshot: () => ({ reference: '', startedAt: 0n, layers: [{ ...layer, downloadedBytes }] }),
+    snapshot: () => ({ reference: '', startedAt: 0n, layers: [{ ...layer, fetchedBytes }] }),
   };
 }
 
