@@ -45,6 +45,10 @@ export class LayerCounters {
     this.#changed();
   }
 
+  get isFetched(): boolean {
+    return this.#end === 'done' && this.#isOwn;
+  }
+
   get fetchedBytes(): number {
     return this.#isOwn ? this.#downloaded : 0;
   }
@@ -106,7 +110,7 @@ export class PullProgress implements PullUnderWay {
       reference: this.reference,
       durationMs: performance.now() - this.#started,
       fetchedBytes: this.#layers.reduce((sum, layer) => sum + layer.fetchedBytes, 0),
-      layersFetched: this.#layers.filter(({ fetchedBytes }) => fetchedBytes > 0).length,
+      layersFetched: this.#layers.filter((layer) => layer.isFetched).length,
       layersPresent: inState('present'),
       outcome,
     };
