@@ -348,10 +348,14 @@ describe('bad input through CRI', function () {
   });
 
   it('refuses what it does not support instead of ignoring it', async () => {
+    const mapping = { hostId: 1, containerId: 0, length: 1 };
     await refused(
-      () => create('c', { mounts: [{ containerPath: '/m', image: { image: IMAGE } }] }),
+      () =>
+        create('c', {
+          mounts: [{ containerPath: '/m', hostPath: '/', uidMappings: [mapping] }],
+        }),
       'unimplemented',
-      /image volumes/,
+      /idmapped mounts/,
     );
     const userNamespace = { usernsOptions: { mode: NamespaceMode.POD } };
     await refused(
