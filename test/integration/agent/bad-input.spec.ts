@@ -8,7 +8,7 @@ import { ContainerState } from '../../../src/cri/gen/container.js';
 import { NamespaceMode } from '../../../src/cri/gen/namespace.js';
 import type { Signal } from '../../../src/cri/gen/signal.js';
 import { TestAgent } from '../../support/agent.js';
-import { containerRequest, IMAGE, podRequest, shell } from '../../support/cri-requests.js';
+import { containerRequest, podRequest, shell } from '../../support/cri-requests.js';
 
 describe('bad input through CRI', function () {
   this.timeout(120_000);
