@@ -5,12 +5,16 @@ import { describeDriver } from './driver-contract.js';
 describe('on LVM', () => {
   let pool: ThinPool | undefined;
 
-  before(function () {
+  before(async function () {
     const made = makeThinPool(4 * VOLUME_BYTES);
     if (typeof made === 'string') {
       console.log(`    skipped: ${made}`);
       this.skip();
-    } else pool = made;
+    }
+    pool = made;
+    // What is opened once in the life of an agent stays open.
+    await pool.open();
+    pool.clear();
   });
   after(() => {
     pool?.destroy();

@@ -8,12 +8,16 @@ const LIMIT = 16 << 20;
 describe('on ZFS', () => {
   let pool: ZfsPool | undefined;
 
-  before(function () {
+  before(async function () {
     const made = makeZfsPool(CAPACITY);
     if (typeof made === 'string') {
       console.log(`    skipped: ${made}`);
       this.skip();
-    } else pool = made;
+    }
+    pool = made;
+    // What is opened once in the life of an agent stays open.
+    await pool.open();
+    pool.clear();
   });
   after(() => {
     pool?.destroy();
