@@ -326,7 +326,7 @@ export interface ImageRecord {
   config: ImageConfig;
   /** When it was built, as its config words it; '' where that says nothing. */
   createdAt: string;
-  /** When it was pulled last; '0' in records of agents that did not keep it. */
+  /** When it was pulled; '0' in records of agents that did not keep it. */
   pulledAt: string;
 }
 

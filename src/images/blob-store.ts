@@ -4,7 +4,7 @@ import { statSync } from 'node:fs';
 import { link, mkdir, open, readdir, rename, rm, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hexOf } from '../core/digest.js';
-import { hasCode } from '../core/errors.js';
+import { hasCode, isSystemError, wrap } from '../core/errors.js';
 import { syncFolder, writeFileAtomic } from '../util/atomic-file.js';
 
 /** A blob that is on its way in: a file nobody sees until it is committed. */
@@ -28,6 +28,8 @@ export class BlobStore {
   readonly #sizes = new Map<string, number>();
   /** How many pulls under way need a blob, there or not. */
   readonly #pins = new Map<string, number>();
+  /** Blobs that are being removed. */
+  readonly #leaving = new Map<string, Promise<void>>();
 
   private constructor(folder: string, temporary: string) {
     this.#folder = folder;
@@ -73,21 +75,36 @@ export class BlobStore {
 
   /** Small documents, verified by the caller. */
   async write(digest: string, bytes: Uint8Array): Promise<void> {
-    await writeFileAtomic(this.#path(digest), bytes);
+    try {
+      await this.#leaving.get(digest);
+      await writeFileAtomic(this.#path(digest), bytes);
+    } catch (error) {
+      throw this.cannotKeep(digest, error);
+    }
     this.#sizes.set(digest, bytes.length);
   }
 
   async draft(digest: string): Promise<BlobDraft> {
     const path = join(this.#temporary, `blob-${hexOf(digest)}-${randomUUID()}`);
-    const file = await open(path, 'wx+', 0o600);
+    let file: FileHandle;
+    try {
+      file = await open(path, 'wx+', 0o600);
+    } catch (error) {
+      throw this.cannotKeep(digest, error);
+    }
     return {
       file,
       commit: async () => {
-        await file.sync();
-        const { size } = await file.stat();
-        await rename(path, this.#path(digest));
-        await syncFolder(this.#folder);
-        this.#sizes.set(digest, size);
+        try {
+          await file.sync();
+          const { size } = await file.stat();
+          await this.#leaving.get(digest);
+          await rename(path, this.#path(digest));
+          await syncFolder(this.#folder);
+          this.#sizes.set(digest, size);
+        } catch (error) {
+          throw this.cannotKeep(digest, error);
+        }
       },
       release: async () => {
         await file.close();
@@ -113,10 +130,15 @@ export class BlobStore {
     };
   }
 
+  /** What the disk refused, with the blob's name and place; other failures are told as they are. */
+  cannotKeep(digest: string, error: unknown): unknown {
+    if (!isSystemError(error)) return error;
+    return wrap(error, `cannot keep blob ${digest} in ${this.#folder}`);
+  }
+
   /** Takes a blob away that is not what it is called. */
   async discard(digest: string): Promise<void> {
-    this.#sizes.delete(digest);
-    await rm(this.#path(digest), { force: true });
+    await this.#remove(digest);
     await syncFolder(this.#folder);
   }
 
@@ -126,13 +148,20 @@ export class BlobStore {
       (digest) => !needed.has(digest) && !this.#pins.has(digest),
     );
     if (unneeded.length === 0) return;
-    await Promise.all(
-      unneeded.map(async (digest) => {
-        this.#sizes.delete(digest);
-        await rm(this.#path(digest), { force: true });
-      }),
-    );
+    await Promise.all(unneeded.map((digest) => this.#remove(digest)));
     await syncFolder(this.#folder);
+  }
+
+  /** A draft of the same blob waits for the end of it. */
+  async #remove(digest: string): Promise<void> {
+    this.#sizes.delete(digest);
+    const leaving = rm(this.#path(digest), { force: true });
+    this.#leaving.set(digest, leaving);
+    try {
+      await leaving;
+    } finally {
+      this.#leaving.delete(digest);
+    }
   }
 
   #path(digest: string): string {

@@ -1,4 +1,4 @@
-/** What need not be done again for an image that is here. */
+/** What need not be done again for an image that is here, and what is added to it. */
 import { layerKeys } from '../core/layer-key.js';
 import type { BlobStore } from './blob-store.js';
 import type { StoredImage } from './image-records.js';
@@ -29,4 +29,32 @@ export function isKnown(
     layerBlobs.every((digest) => image.layerBlobs.includes(digest)) &&
     [...documents.keys()].every((digest) => image.blobs.includes(digest) && blobs.has(digest))
   );
+}
+
+/** What the record of an image says after a pull: its own names and blobs, and those of before. */
+export function mergePulled(
+  before: StoredImage | undefined,
+  { record, blobs: documents, fileBlobs = [], layerBlobs }: PulledImage,
+  blobs: BlobStore,
+  sequence: number,
+): StoredImage {
+  const merged = {
+    ...record,
+    repoTags: union(before?.repoTags, record.repoTags),
+    repoDigests: union(before?.repoDigests, record.repoDigests),
+    blobs: union(before?.blobs, [...documents.keys(), ...fileBlobs]),
+    layerBlobs: union(before?.layerBlobs, layerBlobs),
+    sequence,
+  };
+  const blobSizes = [...merged.blobs, ...merged.layerBlobs].flatMap(
+    (digest): StoredImage['blobSizes'] => {
+      const size = blobs.size(digest);
+      return size === undefined ? [] : [[digest, size]];
+    },
+  );
+  return { ...merged, blobSizes };
+}
+
+function union(before: readonly string[] | undefined, added: readonly string[]): string[] {
+  return [...new Set([...(before ?? []), ...added])];
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { ImageId } from '../core/ids.js';
 import { hexOf } from '../core/digest.js';
-import { hasCode } from '../core/errors.js';
+import { hasCode, wrap } from '../core/errors.js';
 import type { ImageRecord } from '../core/model.js';
 import type { UnreadableFile } from '../core/ports.js';
 import { syncFolder, writeFileAtomic } from '../util/atomic-file.js';
@@ -86,14 +86,22 @@ export class ImageRecords {
 
   /** The rename in here is what makes an image exist. What was known against it is over. */
   async save(image: StoredImage): Promise<void> {
-    await writeFileAtomic(this.path(image.id), JSON.stringify(image));
+    try {
+      await writeFileAtomic(this.path(image.id), JSON.stringify(image));
+    } catch (error) {
+      throw wrap(error, `cannot write the record of image ${image.id} in ${this.#folder}`);
+    }
     if (!this.#setAside.delete(image.id)) return;
     for (const path of this.#quarantined(image.id)) await rm(path, { force: true });
   }
 
   async remove(id: ImageId): Promise<void> {
-    await rm(this.path(id), { force: true });
-    await syncFolder(this.#folder);
+    try {
+      await rm(this.path(id), { force: true });
+      await syncFolder(this.#folder);
+    } catch (error) {
+      throw wrap(error, `cannot remove the record of image ${id} in ${this.#folder}`);
+    }
   }
 
   /** Those that are not used, by id, this agent's finds and those of earlier ones. */

@@ -3,14 +3,11 @@ import { mkdir, readdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RuntimeError, wrap } from '../core/errors.js';
 import type { CheckDepth, CheckOptions, ImageCheck } from '../core/image-check.js';
-import { parseImageConfig } from '../core/image-config.js';
 import type { ImageDetails } from '../core/image-details.js';
 import type { ImageId } from '../core/ids.js';
 import { formatImageReference, imageName, parseImageReference } from '../core/image-reference.js';
-import { sha256Of } from '../core/digest.js';
-import { layerKeys } from '../core/layer-key.js';
 import type { ImageRecord } from '../core/model.js';
-import { MAX_CONFIG_BYTES, platformsOf, type Platform } from '../core/oci.js';
+import { platformsOf, type Platform } from '../core/oci.js';
 import type {
   ArchiveFormat,
   ImageStore,
@@ -32,15 +29,18 @@ import { SharedWork } from '../util/shared-work.js';
 import { ArtifactFolders, type MountVolume } from './artifact-folders.js';
 import { BlobStore } from './blob-store.js';
 import { CleanEnd } from './clean-end.js';
+import { collectGarbage } from './collection.js';
 import { checkStore } from './image-check.js';
+import { findFault } from './image-fault.js';
 import { ImageNames } from './image-names.js';
 import { parseImageOrigin, type ImageOrigin, type ReadOrigin } from './image-origin.js';
 import { imageDetails } from './image-details.js';
 import { pushStored, saveStored, type ExportParts } from './image-export.js';
 import { loadArchive } from './image-load.js';
-import { isKnown, isWhole } from './image-presence.js';
-import { ImageRecords, type Fault, type StoredImage } from './image-records.js';
+import { isKnown, isWhole, mergePulled } from './image-presence.js';
+import { ImageRecords, type StoredImage } from './image-records.js';
 import type { ArchivedImage, ImageSource } from './image-source.js';
+import { LayerMeasurer } from './layer-measurer.js';
 import { LayerStore } from './layer-store.js';
 import { openSibling, openSource, type OpenRegistry } from './image-origin-source.js';
 import { ImageTemplates } from './image-templates.js';
@@ -48,7 +48,6 @@ import { PullProgress } from './pull-progress.js';
 import { pullImage, type PulledImage } from './pull-work.js';
 import type { PushImage } from './registry-push.js';
 import type { ImagePolicy } from './signature/image-policy.js';
-import { readDocument } from './stored-manifest.js';
 import type { Unpack } from './unpack-process.js';
 
 export interface ImageStoreOptions {
@@ -106,8 +105,8 @@ export class FolderImageStore implements ImageStore {
   readonly #changes = new KeyedMutex();
   readonly #templates: ImageTemplates;
   readonly #mountpoint: string;
+  readonly #measurer: LayerMeasurer;
   #inUse: (() => ReadonlySet<ImageId>) | undefined;
-  #measuring: NodeJS.Timeout | undefined;
   #sequence = 0;
 
   private constructor(
@@ -134,6 +133,11 @@ export class FolderImageStore implements ImageStore {
     this.#cleanEnd = parts.cleanEnd;
     this.#newer = loaded.newer;
     this.#mountpoint = parts.mountpoint;
+    this.#measurer = new LayerMeasurer({
+      layers: parts.layers,
+      isBusy: () => this.#underWay.size > 0 || this.#cleanEnd.isCheckDue,
+      quietMs: options.quietMs ?? QUIET_MS,
+    });
     for (const image of loaded.images) this.#images.set(image.id, image);
     for (const found of loaded.mendable) this.#withheld.set(found.image.id, found);
     for (const { sequence } of [...loaded.images, ...loaded.mendable.map(({ image }) => image)])
@@ -163,7 +167,7 @@ export class FolderImageStore implements ImageStore {
 
   /** The agent ends in order; pulls have ended. */
   async close(): Promise<void> {
-    clearTimeout(this.#measuring);
+    this.#measurer.stop();
     await this.#cleanEnd.close();
   }
 
@@ -271,7 +275,7 @@ export class FolderImageStore implements ImageStore {
   async startCollecting(inUse: () => ReadonlySet<ImageId>): Promise<void> {
     this.#inUse = inUse;
     await this.#changes.run(CHANGES, () => this.#collect());
-    this.#measureSoon();
+    this.#measurer.soon();
   }
 
   dueCheck(): CheckDepth | null {
@@ -294,7 +298,7 @@ export class FolderImageStore implements ImageStore {
     );
     if (options.depth !== 'known') await this.#cleanEnd.checked();
     await this.#changes.run(CHANGES, () => this.#collect());
-    this.#measureSoon();
+    this.#measurer.soon();
     return result;
   }
 
@@ -378,7 +382,7 @@ export class FolderImageStore implements ImageStore {
     const { openRegistry, readPolicy } = this.#options;
     const policy = await readPolicy?.();
     const demands = await policy?.demandsOf(origin);
-    return pullImage(
+    const pulling = pullImage(
       {
         source: await open(),
         layers: this.#layers,
@@ -393,44 +397,41 @@ export class FolderImageStore implements ImageStore {
       },
       (pulled) => this.#changes.run(CHANGES, () => this.#commit(pulled)),
     );
+    return this.#giveBackSpace(pulling);
+  }
+
+  /** What a failed pull has got stays for its repeat, but not when the disk is too small for all of it. */
+  async #giveBackSpace(pulling: Promise<StoredImage>): Promise<StoredImage> {
+    try {
+      return await pulling;
+    } catch (error) {
+      const isFull = error instanceof RuntimeError && error.kind === 'resource-exhausted';
+      if (isFull) await this.#changes.run(CHANGES, () => this.#collect()).catch(() => undefined);
+      throw error;
+    }
   }
 
   /** Blobs first, the record last; names that another image had move in memory after that. */
   async #commit(pulled: PulledImage): Promise<StoredImage> {
-    const { record, blobs, fileBlobs, layerBlobs } = pulled;
+    const { record, blobs } = pulled;
     if (this.#newer.has(record.id)) {
       throw new RuntimeError(
         'failed-precondition',
         `a newer version of the agent has pulled image ${record.id}: run that version, or remove its record`,
       );
     }
-    const before = this.#images.get(record.id);
-    if (before && isKnown(pulled, before, this.#blobs)) return before;
+    const listed = this.#images.get(record.id);
+    if (listed && isKnown(pulled, listed, this.#blobs)) return listed;
     for (const [digest, bytes] of blobs) await this.#blobs.write(digest, bytes);
-    const image: StoredImage = {
-      ...record,
-      repoTags: union(before?.repoTags, record.repoTags),
-      repoDigests: union(before?.repoDigests, record.repoDigests),
-      blobs: union(before?.blobs, [...blobs.keys(), ...(fileBlobs ?? [])]),
-      layerBlobs: union(before?.layerBlobs, layerBlobs),
-      blobSizes: [],
-      sequence: this.#nextSequence(),
-    };
-    image.blobSizes = this.#sizesOf(image);
+    const before = listed ?? this.#withheld.get(record.id)?.image;
+    const image = mergePulled(before, pulled, this.#blobs, this.#nextSequence());
     await this.#records.save(image);
     this.#withheld.delete(image.id);
     this.#images.set(image.id, image);
     await this.#takeTags(image);
     this.#names.index(this.#images.values());
-    this.#measureSoon();
+    this.#measurer.soon();
     return image;
-  }
-
-  #sizesOf({ blobs, layerBlobs }: StoredImage): StoredImage['blobSizes'] {
-    return [...blobs, ...layerBlobs].flatMap((digest) => {
-      const size = this.#blobs.size(digest);
-      return size === undefined ? [] : [[digest, size]];
-    });
   }
 
   async #load(
@@ -457,7 +458,7 @@ export class FolderImageStore implements ImageStore {
   async #addTags(image: StoredImage, tags: readonly string[]): Promise<StoredImage> {
     const tagged = {
       ...image,
-      repoTags: union(image.repoTags, tags),
+      repoTags: [...new Set([...image.repoTags, ...tags])],
       sequence: this.#nextSequence(),
     };
     await this.#records.save(tagged);
@@ -555,97 +556,14 @@ export class FolderImageStore implements ImageStore {
     });
   }
 
-  /** In the background: a pull does not wait for it, nor does a pull that runs have to share the disk. */
-  #measureSoon(): void {
-    clearTimeout(this.#measuring);
-    if (this.#layers.unmeasured().length === 0 || this.#cleanEnd.isCheckDue) return;
-    this.#measuring = setTimeout(
-      () => void this.#measure(),
-      this.#options.quietMs ?? QUIET_MS,
-    ).unref();
-  }
-
-  async #measure(): Promise<void> {
-    for (const key of this.#layers.unmeasured()) {
-      if (this.#underWay.size > 0) break;
-      try {
-        await this.#layers.measure(key);
-      } catch {
-        // Removed meanwhile, or the disk is full: the estimate stays, and the next start tries again.
-      }
-    }
-  }
-
-  /** Removes blobs and layers that nobody needs. With a record we cannot read, everything stays. */
+  /** With a record we cannot read, everything stays; and before it is known what containers stand on. */
   async #collect(): Promise<void> {
     if (this.#newer.size > 0 || !this.#inUse) return;
-    const images = [
-      ...this.#images.values(),
-      ...[...this.#withheld.values()].map(({ image }) => image),
-    ];
+    const withheld = [...this.#withheld.values()].map(({ image }) => image);
+    const images = [...this.#images.values(), ...withheld];
     const inUse = this.#inUse();
-    const needed = new Set(images.flatMap(({ blobs, layerBlobs }) => [...blobs, ...layerBlobs]));
-    // Its config says which layers an image has, should its record be lost.
-    for (const id of inUse) needed.add(id);
     await this.#artifacts.collect(new Set([...images.map(({ id }) => id), ...inUse]));
-    await this.#blobs.collect(needed);
-    const layersInUse = new Set<string>();
-    for (const id of inUse) {
-      const diffIds = await this.#layersInUse(id);
-      if (diffIds === undefined) return;
-      for (const key of this.#keysOf(diffIds)) layersInUse.add(key);
-    }
-    const layers = new Set(images.flatMap((image) => this.#keysOf(image.layers)));
-    await this.#layers.collect(new Set([...layers, ...layersInUse]), layersInUse);
+    const { setAside } = this.#records;
+    await collectGarbage(this.#blobs, this.#layers, { images, setAside, inUse });
   }
-
-  #keysOf(diffIds: readonly string[]): string[] {
-    return layerKeys(diffIds, this.#layers.keyedBy).map(({ key }) => key);
-  }
-
-  /** The layers that containers of an image stand on; undefined when nobody knows. */
-  async #layersInUse(id: ImageId): Promise<readonly string[] | undefined> {
-    const image =
-      this.#images.get(id) ??
-      this.#withheld.get(id)?.image ??
-      this.#records.setAside.get(id)?.image;
-    if (image) return image.layers;
-    try {
-      const config = await readDocument(this.#blobs, id, MAX_CONFIG_BYTES);
-      return config && sha256Of(config) === id
-        ? parseImageConfig(config, `config ${id}`).diffIds
-        : undefined;
-    } catch (error) {
-      if (error instanceof RuntimeError) return undefined;
-      throw error;
-    }
-  }
-}
-
-/** What costs little to see: whether everything is there, in its size. */
-function findFault(image: StoredImage, layers: LayerStore, blobs: BlobStore): Fault | null {
-  const sizes = new Map(image.blobSizes);
-  const isThere = (digest: string): boolean => {
-    const size = blobs.size(digest);
-    return size !== undefined && size === (sizes.get(digest) ?? size);
-  };
-  const lost = image.blobs.find((digest) => !isThere(digest));
-  if (lost !== undefined) {
-    return { reason: `blob ${lost} is missing or of another size`, kind: 'damaged' };
-  }
-  const keys = layerKeys(image.layers, layers.keyedBy);
-  const missing = keys.find(({ key }) => !layers.has(key));
-  if (missing === undefined) return null;
-  for (const { key } of keys) {
-    const refusal = layers.refusal(key);
-    if (refusal) return { reason: refusal.message, kind: 'newer' };
-  }
-  const damage = layers.damage(missing.key);
-  const reason = `layer ${missing.diffId} is ${damage === undefined ? 'missing' : `damaged: ${damage}`}`;
-  const isMendable = image.layerBlobs.length > 0 && image.layerBlobs.every(isThere);
-  return { reason, kind: isMendable ? 'mendable' : 'damaged' };
-}
-
-function union(before: readonly string[] | undefined, added: readonly string[]): string[] {
-  return [...new Set([...(before ?? []), ...added])];
 }

@@ -1,5 +1,5 @@
 /** The layers of images: fetched, verified, unpacked into the storage driver, each once. */
-import { RuntimeError, wrap } from '../core/errors.js';
+import { isSystemError, RuntimeError, wrap } from '../core/errors.js';
 import type { Descriptor } from '../core/oci.js';
 import type {
   LayerDraft,
@@ -158,13 +158,13 @@ export class LayerStore {
    * damaged ones that were replaced, those `inUse` by containers stay.
    */
   async collect(needed: ReadonlySet<string>, inUse: ReadonlySet<string>): Promise<void> {
-    const unneeded = [...this.#damaged.keys(), ...this.#layers.keys()].filter(
-      (key) => !needed.has(key) && !this.#pins.has(key),
-    );
-    await this.upkeep?.purge(inUse);
+    const isUnneeded = (key: string): boolean => !needed.has(key) && !this.#pins.has(key);
+    const unneeded = [...this.#damaged.keys(), ...this.#layers.keys()].filter(isUnneeded);
     if (this.keyedBy === 'diff') await Promise.all(unneeded.map((key) => this.#remove(key)));
-    // Parents were made before their children, and the map keeps that order.
-    else for (const key of unneeded.reverse()) await this.#remove(key);
+    // Parents were made before their children, and the map keeps that order. A pull that came
+    // meanwhile pins a layer with all its parents.
+    else for (const key of unneeded.reverse()) if (isUnneeded(key)) await this.#remove(key);
+    await this.upkeep?.purge(inUse);
   }
 
   /** What it takes on the disk; 0 for one that is not there. */
@@ -227,8 +227,9 @@ export class LayerStore {
       })
       .catch((error: unknown) => {
         // Ahead of the end of the arrival: the helper is not to blame for what has not come.
-        stop.abort(error);
-        throw error;
+        const named = this.#blobs.cannotKeep(descriptor.digest, error);
+        stop.abort(named);
+        throw named;
       })
       .finally(() => {
         arrival.end();
@@ -257,16 +258,18 @@ export class LayerStore {
     await this.#fills.run(key, async () => {
       signal.throwIfAborted();
       if (this.has(key)) return;
-      const draft: LayerDraft = await this.#storage.draftLayer(wanted.layer);
+      let draft: LayerDraft | undefined;
       try {
+        draft = await this.#storage.draftLayer(wanted.layer);
         const unpacked = await this.#unpackInto(draft, wanted, blob, signal, progress);
         await blob.verified;
         if (this.#damaged.has(key)) await this.upkeep?.retire(key);
         this.#layers.set(key, await draft.commit(unpacked));
         this.#damaged.delete(key);
       } catch (error) {
-        await draft.discard();
-        throw error;
+        await draft?.discard();
+        const { diffId } = wanted.layer;
+        throw isSystemError(error) ? wrap(error, `cannot make layer ${diffId}`) : error;
       }
     });
   }

@@ -19,6 +19,8 @@ export interface OpenedImages {
 
 export interface ImagesOptions {
   bootId?: string;
+  /** When new layers are measured; not at all in the time of a test without it. */
+  quietMs?: number;
   /** Images that containers stand on. */
   inUse?: () => ReadonlySet<ImageId>;
   /** Path of a storage.cfg. */
@@ -30,7 +32,12 @@ export async function openImages(
   root: string,
   openRegistry?: OpenRegistry,
   policy?: string,
-  { bootId = 'boot-1', inUse = () => new Set(), storageConfig }: ImagesOptions = {},
+  {
+    bootId = 'boot-1',
+    quietMs = 600_000,
+    inUse = () => new Set(),
+    storageConfig,
+  }: ImagesOptions = {},
 ): Promise<OpenedImages> {
   const addon = loadAddon();
   const spawner = new ProcessSpawner(addon);
@@ -42,7 +49,7 @@ export async function openImages(
   const store = await FolderImageStore.open({
     root,
     bootId,
-    quietMs: 50,
+    quietMs,
     layers: storage,
     mountVolume: (options) => addon.mountVolume(options),
     unpack: createUnpack(spawner),

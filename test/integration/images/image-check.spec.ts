@@ -52,7 +52,10 @@ describe('damage to the image store', () => {
   });
 
   async function open(options: ImagesOptions = {}): Promise<OpenedImages> {
-    const next = await openImages(join(temp, 'images'), undefined, undefined, options);
+    const next = await openImages(join(temp, 'images'), undefined, undefined, {
+      quietMs: 50,
+      ...options,
+    });
     opened.push(next);
     return next;
   }
