@@ -19,13 +19,14 @@ export function isWhole(
 
 /** Whether a pull has found nothing but what the image's record says. */
 export function isKnown(
-  { record, blobs: documents, layerBlobs }: PulledImage,
+  { record, blobs: documents, layerBlobs, publicDigests }: PulledImage,
   image: StoredImage,
   blobs: BlobStore,
 ): boolean {
   return (
     record.repoTags.every((tag) => image.repoTags.includes(tag)) &&
     record.repoDigests.every((name) => image.repoDigests.includes(name)) &&
+    publicDigests.every((name) => image.publicDigests.includes(name)) &&
     layerBlobs.every((digest) => image.layerBlobs.includes(digest)) &&
     [...documents.keys()].every((digest) => image.blobs.includes(digest) && blobs.has(digest))
   );
@@ -34,7 +35,7 @@ export function isKnown(
 /** What the record of an image says after a pull: its own names and blobs, and those of before. */
 export function mergePulled(
   before: StoredImage | undefined,
-  { record, blobs: documents, fileBlobs = [], layerBlobs }: PulledImage,
+  { record, blobs: documents, fileBlobs = [], layerBlobs, publicDigests }: PulledImage,
   blobs: BlobStore,
   sequence: number,
 ): StoredImage {
@@ -44,6 +45,7 @@ export function mergePulled(
     repoDigests: union(before?.repoDigests, record.repoDigests),
     blobs: union(before?.blobs, [...documents.keys(), ...fileBlobs]),
     layerBlobs: union(before?.layerBlobs, layerBlobs),
+    publicDigests: union(before?.publicDigests, publicDigests),
     sequence,
   };
   const blobSizes = [...merged.blobs, ...merged.layerBlobs].flatMap(

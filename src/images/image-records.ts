@@ -18,6 +18,8 @@ export interface StoredImage extends ImageRecord {
   layerBlobs: string[];
   /** Bytes of each blob, of both kinds. Records of before they were kept have none. */
   blobSizes: [digest: string, bytes: number][];
+  /** Those of its repoDigests that a registry has given to somebody without credentials. */
+  publicDigests: string[];
   /** Rises with every write: of two records with the same tag, the later has it. */
   sequence: number;
 }
@@ -70,6 +72,7 @@ const schema = z.object({
   blobs: z.array(digest),
   layerBlobs: z.array(digest).default([]),
   blobSizes: z.array(z.tuple([digest, z.int().nonnegative()])).default([]),
+  publicDigests: z.array(z.string()).default([]),
   sequence: z.int().nonnegative(),
 });
 const anyVersion = z.object({ version: z.number() });

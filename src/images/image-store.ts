@@ -361,11 +361,16 @@ export class FolderImageStore implements ImageStore {
     return this.#take(open, { origin, auth }, signal, progress);
   }
 
-  /** An image that is here and named by its digest: no registry has more to say, unless it has signatures. */
+  /**
+   * An image that is here and named by its digest: a registry has nothing to say that is not known, unless
+   * it decides who may have the image, or has its signatures.
+   */
   async #presentByDigest(origin: ImageOrigin): Promise<StoredImage | undefined> {
     if (origin.kind !== 'registry' || origin.reference.digest === '') return undefined;
-    const image = this.#find(`${imageName(origin.reference)}@${origin.reference.digest}`);
-    if (!image || !isWhole(image, this.#layers, this.#blobs)) return undefined;
+    const name = `${imageName(origin.reference)}@${origin.reference.digest}`;
+    const image = this.#find(name);
+    if (!image?.publicDigests.includes(name)) return undefined;
+    if (!isWhole(image, this.#layers, this.#blobs)) return undefined;
     const policy = await this.#options.readPolicy?.();
     const demands = await policy?.demandsOf(origin);
     if (demands?.acceptsAnything === false) return undefined;
@@ -392,6 +397,7 @@ export class FolderImageStore implements ImageStore {
           const siblings = openSibling(openRegistry, origin, auth);
           await demands?.check({ digests, openSibling: siblings, signal });
         },
+        isPublic: origin.kind === 'registry' && auth === null,
         signal,
         progress,
       },

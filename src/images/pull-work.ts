@@ -29,6 +29,8 @@ export interface PulledImage {
   fileBlobs?: readonly string[];
   /** Digests of the compressed layers, which are in the blob store. */
   layerBlobs: readonly string[];
+  /** Its repoDigests, where everybody may have it. */
+  publicDigests: readonly string[];
 }
 
 export interface PullWork {
@@ -39,6 +41,8 @@ export interface PullWork {
   platforms: readonly Platform[];
   /** Throws for an image that this host does not accept; told of the root document and the manifest. */
   admit: (digests: readonly string[]) => Promise<unknown>;
+  /** A registry is asked without credentials. */
+  isPublic: boolean;
   signal: AbortSignal;
   progress: PullProgress;
 }
@@ -66,7 +70,8 @@ export async function pullImage<T>(
   const unpinBlobs = work.blobs.pin([...blobs.keys(), ...layerBlobs]);
   try {
     await fetchLayers(work, manifest, keys);
-    return await commit({ record: makeRecord(root, manifest, config), blobs, layerBlobs });
+    const record = makeRecord(root, manifest, config);
+    return await commit({ record, blobs, layerBlobs, publicDigests: publicDigests(work, record) });
   } finally {
     unpinLayers();
     unpinBlobs();
@@ -94,7 +99,13 @@ async function pullArtifact<T>(
       id,
       files,
     };
-    return await commit({ record, blobs, fileBlobs: [...wanted.keys()], layerBlobs: [] });
+    return await commit({
+      record,
+      blobs,
+      fileBlobs: [...wanted.keys()],
+      layerBlobs: [],
+      publicDigests: publicDigests(work, record),
+    });
   } finally {
     unpin();
   }
@@ -286,6 +297,10 @@ async function fetchLayer(
 ): Promise<void> {
   await layers.ensure(wanted, signal, counters);
   counters.finish();
+}
+
+function publicDigests({ isPublic }: PullWork, { repoDigests }: ImageRecord): readonly string[] {
+  return isPublic ? repoDigests : [];
 }
 
 function makeRecord(

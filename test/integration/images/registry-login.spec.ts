@@ -119,6 +119,20 @@ describe('registry with a login', () => {
     assert.equal((await pull(host, known)).id, image.id);
   });
 
+  it('is asked for what is here by its digest: it decides who may have it', async () => {
+    const auth = `auth: {htpasswd: {realm: r, path: ${join(temp, 'htpasswd')}}}\n`;
+    registry = await startDockerRegistry(temp, auth);
+    const { host } = registry;
+    await push(host, known);
+    const reference = `${host}/a/b@${image.manifest.digest}`;
+    assert.equal((await images.store.pull(reference, known, {})).id, image.id);
+    await assert.rejects(images.store.pull(reference, null, {}), { kind: 'unauthenticated' });
+    assert.equal((await images.store.pull(reference, known, {})).id, image.id);
+    await registry.stop();
+    await assert.rejects(images.store.pull(reference, known, {}), { kind: 'registry-unavailable' });
+    assert.equal(images.store.find(reference)?.id, image.id);
+  });
+
   it('fetches tokens, and uses each for as long as it holds', async () => {
     const issuer = { certificate: join(temp, 'issuer.crt'), key: join(temp, 'issuer.key') };
     tokens = await startTokenServer({ ...issuer, ...known, identityToken: 'refresh' });
