@@ -104,6 +104,12 @@ export const configSchema = z.strictObject({
         expects: 'one of "overlay", "lvm-thin", "zfs"',
         reloadable: false,
       }),
+      size_limit: z.string().refine(isSizeLimit).default('0').register(keyInfo, {
+        description:
+          'What each container may write below its root directory, such as `10GiB`; `0` sets no limit. With overlayfs it takes a file system with project quotas: docs/storage.md. Containers that are there keep theirs.',
+        expects: '"0", or a whole number with KiB, MiB, GiB or TiB, from "1MiB" to "1024TiB"',
+        reloadable: false,
+      }),
       lvm_thin: z
         .strictObject({
           volume_group: z.string().default('').register(keyInfo, {
@@ -135,12 +141,6 @@ export const configSchema = z.strictObject({
           }),
         })
         .prefault({}),
-      size_limit: z.string().refine(isSizeLimit).default('0').register(keyInfo, {
-        description:
-          'What each container may write below its root directory, such as `10GiB`; `0` sets no limit. With overlayfs it takes a file system with project quotas: docs/storage.md. Containers that are there keep theirs.',
-        expects: '"0", or a whole number with KiB, MiB, GiB or TiB, from "1MiB" to "1024TiB"',
-        reloadable: false,
-      }),
     })
     .prefault({}),
   network: z

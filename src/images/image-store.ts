@@ -457,6 +457,8 @@ export class FolderImageStore implements ImageStore {
       }
       return { id: image.id, names: tags };
     } catch (error) {
+      // Nobody asks for the same again, as for a pull: nothing of it stays.
+      await this.#changes.run(CHANGES, () => this.#collect()).catch(() => undefined);
       throw wrap(error, `cannot load ${progress.reference}`);
     }
   }

@@ -88,8 +88,10 @@ describe('the addon and bad arguments', () => {
         'mappedOwner',
         'memfd',
         'isMountPoint',
+        'mountFilesystem',
         'mountOverlay',
         'mountSharedMemory',
+        'mountVolume',
         'notify',
         'peerCredentials',
         'pidfdOpen',
@@ -104,6 +106,7 @@ describe('the addon and bad arguments', () => {
         'setProjectLimit',
         'setTerminal',
         'spawn',
+        'treeListing',
         'unmount',
       ].sort(),
     );

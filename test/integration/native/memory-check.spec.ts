@@ -11,6 +11,7 @@ const SOURCES = [
   'spawn_process',
   'exit_poller',
   'overlay_mount',
+  'context_log',
   'idmapped_layers',
   'private_namespace',
   'project_quota',
