@@ -11,7 +11,7 @@ import {
   statSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { createUnpack } from '../src/images/unpack-process.js';
+import { createUnpack } from '../src/images/unpack/unpack-process.js';
 import { loadAddon } from '../src/native/binding.js';
 import { ProcessSpawner } from '../src/native/process.js';
 import { figureOf, timed, type Figure, type Part } from './figure.js';

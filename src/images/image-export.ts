@@ -4,12 +4,12 @@ import type { ImageId } from '../core/ids.js';
 import { parseImageReference } from '../core/image-reference.js';
 import type { ImageRecord } from '../core/model.js';
 import type { ArchiveFormat, PushedImage, PushOptions, RegistryAuth } from '../core/ports.js';
-import type { BlobStore } from './blob-store.js';
-import type { StoredImage } from './image-records.js';
-import { saveImages } from './image-save.js';
-import type { PushImage } from './registry-push.js';
-import { storedManifest } from './stored-manifest.js';
-import type { Unpack } from './unpack-process.js';
+import type { BlobStore } from './store/blob-store.js';
+import type { StoredImage } from './store/image-records.js';
+import { saveImages } from './archive/image-save.js';
+import type { PushImage } from './registry/push.js';
+import { storedManifest } from './store/stored-manifest.js';
+import type { Unpack } from './unpack/unpack-process.js';
 
 export interface ExportParts {
   blobs: BlobStore;

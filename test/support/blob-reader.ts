@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { BlobReader } from '../../src/images/registry-push.js';
+import type { BlobReader } from '../../src/images/registry/push.js';
 import type { Blob, BuiltImage } from './oci-image.js';
 
 export function blobsIn(folder: string, ...content: (BuiltImage | Blob)[]): BlobReader {

@@ -11,7 +11,7 @@ import type {
   StorageDriver,
   StoredLayer,
 } from '../../src/core/ports.js';
-import { createUnpack } from '../../src/images/unpack-process.js';
+import { createUnpack } from '../../src/images/unpack/unpack-process.js';
 import { loadAddon } from '../../src/native/binding.js';
 import { ProcessSpawner } from '../../src/native/process.js';
 import type { DriverPlace } from '../integration/storage/driver-contract.js';

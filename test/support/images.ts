@@ -1,9 +1,9 @@
 /** An image store over the real unpack helper. */
 import { dirname, join } from 'node:path';
-import type { OpenRegistry } from '../../src/images/image-origin-source.js';
+import type { OpenRegistry } from '../../src/images/source/image-origin-source.js';
 import { FolderImageStore } from '../../src/images/image-store.js';
 import { ImagePolicy } from '../../src/images/signature/image-policy.js';
-import { createUnpack } from '../../src/images/unpack-process.js';
+import { createUnpack } from '../../src/images/unpack/unpack-process.js';
 import { hexOf } from '../../src/core/digest.js';
 import type { ImageId } from '../../src/core/ids.js';
 import { loadAddon } from '../../src/native/binding.js';

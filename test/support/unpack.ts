@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { createUnpack, type UnpackLimits } from '../../src/images/unpack-process.js';
+import { createUnpack, type UnpackLimits } from '../../src/images/unpack/unpack-process.js';
 import { RuntimeError } from '../../src/core/errors.js';
 import type { UnpackMode, UnpackReport } from '../../src/core/ports.js';
 import { libexecDir, loadAddon } from '../../src/native/binding.js';

@@ -9,8 +9,8 @@ import {
   type AttachedSignature,
 } from '../../core/simple-signing.js';
 
-import type { OpenSibling } from '../image-origin-source.js';
-import type { ImageSource, RootDocument } from '../image-source.js';
+import type { OpenSibling } from '../source/image-origin-source.js';
+import type { ImageSource, RootDocument } from '../source/image-source.js';
 
 export interface Signature {
   payload: Uint8Array;

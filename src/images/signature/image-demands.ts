@@ -6,7 +6,7 @@ import type { Verification } from '../../core/ports.js';
 import type { KeySource, ScopedRequirements, SigstoreSigned } from '../../core/signature-policy.js';
 import { identityFault } from '../../core/signed-identity.js';
 import { parseSignedClaim, signatureTag } from '../../core/simple-signing.js';
-import type { OpenSibling } from '../image-origin-source.js';
+import type { OpenSibling } from '../source/image-origin-source.js';
 import { fetchSignatures, type Signature } from './cosign-signatures.js';
 import { parsePublicKey, type SigningKey } from './public-key.js';
 

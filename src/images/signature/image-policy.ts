@@ -12,7 +12,7 @@ import {
   scopesOfReference,
   type SignaturePolicy,
 } from '../../core/signature-policy.js';
-import type { ReadOrigin } from '../image-origin.js';
+import type { ReadOrigin } from '../source/image-origin.js';
 import { ImageDemands, readSmallFile } from './image-demands.js';
 
 /** A host that has no file there accepts everything; a file of another name was asked for. */

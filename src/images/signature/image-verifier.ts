@@ -8,9 +8,9 @@ import type {
   SignatureCheck,
   VerifiedImage,
 } from '../../core/ports.js';
-import { openSibling, openSource, type OpenRegistry } from '../image-origin-source.js';
-import { parseImageOrigin, type ReadOrigin } from '../image-origin.js';
-import { resolveManifest } from '../pull-work.js';
+import { openSibling, openSource, type OpenRegistry } from '../source/image-origin-source.js';
+import { parseImageOrigin, type ReadOrigin } from '../source/image-origin.js';
+import { resolveManifest } from '../pull/pull-work.js';
 import { ImagePolicy } from './image-policy.js';
 
 export interface PolicyVerifierOptions {

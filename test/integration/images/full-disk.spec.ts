@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { ImageId } from '../../../src/core/ids.js';
-import { createRegistryOpener } from '../../../src/images/registry-source.js';
+import { createRegistryOpener } from '../../../src/images/registry/source.js';
 import { startDockerRegistry, push, type DockerRegistry } from '../../support/docker-registry.js';
 import { unreferencedImageFiles } from '../../support/image-files.js';
 import { openImages, type OpenedImages } from '../../support/images.js';

@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import type { ImageId } from '../../../src/core/ids.js';
 import type { ImageRecord } from '../../../src/core/model.js';
 import type { PullUnderWay } from '../../../src/core/pull-progress.js';
-import { createRegistryOpener } from '../../../src/images/registry-source.js';
+import { createRegistryOpener } from '../../../src/images/registry/source.js';
 import { HttpServer } from '../../support/http-server.js';
 import { openImages, type OpenedImages } from '../../support/images.js';
 import { buildImage, writeLayout, type BuiltImage } from '../../support/oci-image.js';

@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ImageRecord } from '../../../src/core/model.js';
-import { createRegistryOpener } from '../../../src/images/registry-source.js';
+import { createRegistryOpener } from '../../../src/images/registry/source.js';
 import {
   push,
   pushManifest,

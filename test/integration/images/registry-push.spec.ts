@@ -8,7 +8,7 @@ import {
   type BlobPushProgress,
   type BlobReader,
   type PushedImage,
-} from '../../../src/images/registry-push.js';
+} from '../../../src/images/registry/push.js';
 import { blobsIn } from '../../support/blob-reader.js';
 import { BreakingProxy } from '../../support/breaking-proxy.js';
 import { startDockerRegistry, type DockerRegistry } from '../../support/docker-registry.js';

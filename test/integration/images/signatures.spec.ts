@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { RuntimeError } from '../../../src/core/errors.js';
-import { createRegistryOpener } from '../../../src/images/registry-source.js';
+import { createRegistryOpener } from '../../../src/images/registry/source.js';
 import { ImagePolicy } from '../../../src/images/signature/image-policy.js';
 import { PolicyVerifier } from '../../../src/images/signature/image-verifier.js';
 import {

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { RuntimeError } from '../../../src/core/errors.js';
-import type { ImageSource, LayerRequest } from '../../../src/images/image-source.js';
+import type { ImageSource, LayerRequest } from '../../../src/images/source/image-source.js';
 import { layerFiles, openImages, type OpenedImages } from '../../support/images.js';
 import { buildImage, type BuiltImage } from '../../support/oci-image.js';
 import { until } from '../../support/processes.js';

@@ -1,0 +1,24 @@
+import assert from 'node:assert/strict';
+import { parseImageOrigin } from '../../../../src/images/source/image-origin.js';
+
+describe('parseImageOrigin', () => {
+  it('tells folders, archives and registries apart', () => {
+    for (const [text, kind, path, name] of [
+      ['oci:/a/b', 'layout', '/a/b', ''],
+      ['oci:/a/b:v1', 'layout', '/a/b', 'v1'],
+      ['oci:/a/b:x.y:5/c:v1', 'layout', '/a/b', 'x.y:5/c:v1'],
+      ['oci-archive:/a/b.tar', 'archive', '/a/b.tar', ''],
+      ['/a/b.tar:v1', 'path', '/a/b.tar', 'v1'],
+    ] as const) {
+      assert.deepEqual(parseImageOrigin(text), { kind, path, name });
+    }
+    assert.equal(parseImageOrigin('busybox').kind, 'registry');
+    assert.equal(parseImageOrigin('oci/busybox:1').kind, 'registry');
+  });
+
+  it('refuses control characters and relative paths', () => {
+    for (const text of ['oci:/a\0', '/a\nb', 'busybox\r', 'oci:a', 'oci:', 'oci-archive:./a']) {
+      assert.throws(() => parseImageOrigin(text), { kind: 'invalid-argument' }, text);
+    }
+  });
+});
