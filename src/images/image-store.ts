@@ -25,19 +25,18 @@ import type { PullReport, PullUnderWay } from '../core/pull-progress.js';
 import { KeyedMutex } from '../util/keyed-mutex.js';
 import { mountpointOf } from '../util/mountinfo.js';
 import { removeTree } from '../util/remove-tree.js';
-import { SharedWork } from '../util/shared-work.js';
 import { ArtifactFolders, type MountVolume } from './store/artifact-folders.js';
 import { BlobStore } from './store/blob-store.js';
+import { Catalog } from './store/catalog.js';
 import { CleanEnd } from './store/clean-end.js';
 import { collectGarbage } from './store/collection.js';
 import { checkStore } from './store/image-check.js';
 import { findFault } from './store/image-fault.js';
-import { ImageNames } from './store/image-names.js';
 import { parseImageOrigin, type ImageOrigin, type ReadOrigin } from './source/image-origin.js';
 import { imageDetails } from './store/image-details.js';
 import { pushStored, saveStored, type ExportParts } from './image-export.js';
 import { loadArchive } from './archive/image-load.js';
-import { isKnown, isWhole, mergePulled } from './pull/image-presence.js';
+import { isWhole } from './pull/image-presence.js';
 import { ImageRecords, type StoredImage } from './store/image-records.js';
 import type { ArchivedImage, ImageSource } from './source/image-source.js';
 import { LayerMeasurer } from './store/layer-measurer.js';
@@ -45,7 +44,8 @@ import { LayerStore } from './store/layer-store.js';
 import { openSibling, openSource, type OpenRegistry } from './source/image-origin-source.js';
 import { ImageTemplates } from './template/image-templates.js';
 import { PullProgress } from './pull/pull-progress.js';
-import { pullImage, type PulledImage } from './pull/pull-work.js';
+import { SharedPulls } from './pull/shared-pulls.js';
+import { pullImage } from './pull/pull-work.js';
 import type { PushImage } from './registry/push.js';
 import type { ImagePolicy } from './signature/image-policy.js';
 import type { Unpack } from './unpack/unpack-process.js';
@@ -76,12 +76,10 @@ export interface ImageStoreOptions {
 }
 
 const FOLDERS = ['blobs/sha256', 'records', 'tmp'];
-/** Names, tags and files change one at a time. */
-const CHANGES = 'changes';
 const QUIET_MS = 1000;
 
 interface Parts {
-  records: ImageRecords;
+  catalog: Catalog;
   layers: LayerStore;
   blobs: BlobStore;
   cleanEnd: CleanEnd;
@@ -90,30 +88,19 @@ interface Parts {
 
 export class FolderImageStore implements ImageStore {
   readonly #options: ImageStoreOptions;
-  readonly #records: ImageRecords;
+  readonly #catalog: Catalog;
   readonly #layers: LayerStore;
   readonly #blobs: BlobStore;
   readonly #artifacts: ArtifactFolders;
   readonly #cleanEnd: CleanEnd;
-  readonly #newer: ReadonlyMap<string, UnreadableFile>;
-  readonly #images = new Map<ImageId, StoredImage>();
-  /** Not listed while what they lack is made again. */
-  readonly #withheld = new Map<ImageId, { image: StoredImage; reason: string }>();
-  readonly #names = new ImageNames();
-  readonly #pulls = new SharedWork<ImageRecord>();
-  readonly #underWay = new Map<string, PullProgress>();
+  readonly #pulls: SharedPulls;
   readonly #changes = new KeyedMutex();
   readonly #templates: ImageTemplates;
   readonly #mountpoint: string;
   readonly #measurer: LayerMeasurer;
   #inUse: (() => ReadonlySet<ImageId>) | undefined;
-  #sequence = 0;
 
-  private constructor(
-    options: ImageStoreOptions,
-    parts: Parts,
-    loaded: Awaited<ReturnType<ImageRecords['load']>>,
-  ) {
+  private constructor(options: ImageStoreOptions, parts: Parts) {
     this.#options = options;
     const { unpack, storageConfig } = options;
     this.#templates = new ImageTemplates({
@@ -121,7 +108,8 @@ export class FolderImageStore implements ImageStore {
       temporaryFolder: this.#temporary,
       ...(storageConfig !== undefined && { storageConfig }),
     });
-    this.#records = parts.records;
+    this.#pulls = new SharedPulls(options.onPullEnd);
+    this.#catalog = parts.catalog;
     this.#layers = parts.layers;
     this.#blobs = parts.blobs;
     this.#artifacts = new ArtifactFolders(
@@ -131,17 +119,12 @@ export class FolderImageStore implements ImageStore {
       options.mountVolume,
     );
     this.#cleanEnd = parts.cleanEnd;
-    this.#newer = loaded.newer;
     this.#mountpoint = parts.mountpoint;
     this.#measurer = new LayerMeasurer({
       layers: parts.layers,
-      isBusy: () => this.#underWay.size > 0 || this.#cleanEnd.isCheckDue,
+      isBusy: () => !this.#pulls.isIdle || this.#cleanEnd.isCheckDue,
       quietMs: options.quietMs ?? QUIET_MS,
     });
-    for (const image of loaded.images) this.#images.set(image.id, image);
-    for (const found of loaded.mendable) this.#withheld.set(found.image.id, found);
-    for (const { sequence } of [...loaded.images, ...loaded.mendable.map(({ image }) => image)])
-      this.#sequence = Math.max(this.#sequence, sequence);
   }
 
   /** Takes up what an earlier agent left. Nothing is removed but what was under way. */
@@ -153,16 +136,12 @@ export class FolderImageStore implements ImageStore {
     const blobs = await BlobStore.open(join(root, 'blobs/sha256'), temporary);
     const layers = new LayerStore(options.layers, blobs, options.unpack);
     await layers.load();
-    const records = new ImageRecords(root);
-    const loaded = await records.load((image) => findFault(image, layers, blobs));
+    const catalog = await Catalog.open(new ImageRecords(root), blobs, (image) =>
+      findFault(image, layers, blobs),
+    );
     const mountpoint = mountpointOf(await realpath(root));
     const cleanEnd = await CleanEnd.open(join(root, 'running'), options.bootId);
-    const parts = { records, layers, blobs, cleanEnd, mountpoint };
-    const store = new FolderImageStore(options, parts, loaded);
-    // In order of sequence: a tag that two records have after a crash goes to the later one.
-    for (const image of loaded.images) await store.#takeTags(image);
-    store.#names.index(store.#images.values());
-    return store;
+    return new FolderImageStore(options, { catalog, layers, blobs, cleanEnd, mountpoint });
   }
 
   /** The agent ends in order; pulls have ended. */
@@ -179,23 +158,13 @@ export class FolderImageStore implements ImageStore {
     const origin = parseImageOrigin(reference);
     // Callers with other credentials may have other rights: they do not share.
     const key = JSON.stringify([origin, origin.kind === 'registry' ? auth : null]);
-    try {
-      const pulling = this.#pulls.run(key, options.signal, (signal) => {
-        const progress = new PullProgress(reference);
-        this.#underWay.set(key, progress);
-        return this.#follow(key, progress, this.#pull(origin, auth, signal, progress));
-      });
-      const progress = this.#underWay.get(key);
-      if (progress) options.onStart?.(progress);
-      return await pulling;
-    } catch (error) {
-      if (options.signal?.aborted !== true) throw wrap(error, `cannot pull ${reference}`);
-      throw new RuntimeError('cancelled', `the pull of ${reference} was cancelled`, error);
-    }
+    return this.#pulls.run(key, reference, options, (signal, progress) =>
+      this.#pull(origin, auth, signal, progress),
+    );
   }
 
   pullsUnderWay(): PullUnderWay[] {
-    return [...this.#underWay.values()];
+    return this.#pulls.list();
   }
 
   async tag(reference: string, name: string): Promise<ImageRecord> {
@@ -203,8 +172,8 @@ export class FolderImageStore implements ImageStore {
     if (tag.digest !== '') {
       throw new RuntimeError('invalid-argument', `${name} has a digest: give a name with a tag`);
     }
-    return this.#changes.run(CHANGES, () =>
-      this.#addTags(this.#known(reference), [formatImageReference(tag)]),
+    return this.#change(() =>
+      this.#catalog.addTags(this.#catalog.known(reference), [formatImageReference(tag)]),
     );
   }
 
@@ -214,7 +183,7 @@ export class FolderImageStore implements ImageStore {
     auth: RegistryAuth | null,
     options: PushOptions,
   ): Promise<PushedImage> {
-    return pushStored(this.#parts, this.#known(reference), destination, auth, options);
+    return pushStored(this.#parts, this.#catalog.known(reference), destination, auth, options);
   }
 
   async *save(
@@ -223,8 +192,8 @@ export class FolderImageStore implements ImageStore {
     signal: AbortSignal,
   ): AsyncGenerator<Uint8Array> {
     const chosen = references.map((reference) => ({
-      image: this.#known(reference),
-      tag: this.#tagOf(reference),
+      image: this.#catalog.known(reference),
+      tag: this.#catalog.tagOf(reference),
     }));
     yield* saveStored(this.#parts, chosen, format, signal);
   }
@@ -239,30 +208,27 @@ export class FolderImageStore implements ImageStore {
   }
 
   async details(id: ImageId): Promise<ImageDetails> {
-    return imageDetails(this.#blobs, this.#layers, this.#known(id));
+    return imageDetails(this.#blobs, this.#layers, this.#catalog.known(id));
   }
 
   find(reference: string): ImageRecord | undefined {
-    return this.#find(reference);
+    return this.#catalog.find(reference);
   }
 
   list(): ImageRecord[] {
-    return [...this.#images.values()];
+    return this.#catalog.list();
   }
 
   async mountArtifact(id: ImageId, subPath: string): Promise<OwnedFd> {
-    const { files = [] } = this.#known(id);
+    const { files = [] } = this.#catalog.known(id);
     return this.#artifacts.mount(id, files, subPath);
   }
 
-  /** The record goes first, and only then the image from memory: a disk that refuses leaves it as it was. */
   async remove(id: ImageId): Promise<number> {
-    return this.#changes.run(CHANGES, async () => {
-      if (!this.#images.has(id)) return 0;
+    return this.#change(async () => {
+      if (!this.#catalog.get(id)) return 0;
       const { usedBytes } = await this.usage();
-      await this.#records.remove(id);
-      this.#images.delete(id);
-      this.#names.index(this.#images.values());
+      await this.#catalog.remove(id);
       try {
         await this.#collect();
       } catch (error) {
@@ -274,13 +240,13 @@ export class FolderImageStore implements ImageStore {
 
   async startCollecting(inUse: () => ReadonlySet<ImageId>): Promise<void> {
     this.#inUse = inUse;
-    await this.#changes.run(CHANGES, () => this.#collect());
+    await this.#change(() => this.#collect());
     this.#measurer.soon();
   }
 
   dueCheck(): CheckDepth | null {
     if (this.#cleanEnd.isCheckDue) return 'listing';
-    return this.#withheld.size > 0 ? 'known' : null;
+    return this.#catalog.withheld().length > 0 ? 'known' : null;
   }
 
   async check(options: CheckOptions): Promise<ImageCheck> {
@@ -288,29 +254,22 @@ export class FolderImageStore implements ImageStore {
       {
         blobs: this.#blobs,
         layers: this.#layers,
-        images: () => [...this.#images.values()],
-        withheld: () => [...this.#withheld.values()],
-        withhold: (image, reason) => this.#withhold(image, reason),
-        giveBack: (id) => this.#giveBack(id),
-        quarantine: (id, reason) => this.#setAside(id, reason),
+        images: () => this.#catalog.list(),
+        withheld: () => this.#catalog.withheld(),
+        withhold: ({ id }, reason) => this.#change(() => this.#catalog.withhold(id, reason)),
+        giveBack: (id) => this.#change(() => this.#catalog.giveBack(id)),
+        quarantine: (id, reason) => this.#change(() => this.#catalog.quarantine(id, reason)),
       },
       options,
     );
     if (options.depth !== 'known') await this.#cleanEnd.checked();
-    await this.#changes.run(CHANGES, () => this.#collect());
+    await this.#change(() => this.#collect());
     this.#measurer.soon();
     return result;
   }
 
   unreadable(): UnreadableFile[] {
-    return [
-      ...this.#newer.values(),
-      ...[...this.#records.setAside.values()].map(({ file }) => file),
-      ...[...this.#withheld.values()].map(({ image, reason }) => ({
-        path: this.#records.path(image.id),
-        reason,
-      })),
-    ];
+    return this.#catalog.unreadable();
   }
 
   usage(): ReturnType<ImageStore['usage']> {
@@ -325,26 +284,6 @@ export class FolderImageStore implements ImageStore {
       inodesUsed: usage.inodes,
       timestamp: BigInt(Date.now()) * 1_000_000n,
     });
-  }
-
-  async #follow(
-    key: string,
-    progress: PullProgress,
-    work: Promise<ImageRecord>,
-  ): Promise<ImageRecord> {
-    const tell = (outcome: PullReport['outcome']): void => {
-      // After a cancelled one the same may have been started anew.
-      if (this.#underWay.get(key) === progress) this.#underWay.delete(key);
-      this.#options.onPullEnd?.(progress.report(outcome));
-    };
-    try {
-      const image = await work;
-      tell({ imageId: image.id });
-      return image;
-    } catch (error) {
-      tell({ error });
-      throw error;
-    }
   }
 
   async #pull(
@@ -368,13 +307,13 @@ export class FolderImageStore implements ImageStore {
   async #presentByDigest(origin: ImageOrigin): Promise<StoredImage | undefined> {
     if (origin.kind !== 'registry' || origin.reference.digest === '') return undefined;
     const name = `${imageName(origin.reference)}@${origin.reference.digest}`;
-    const image = this.#find(name);
+    const image = this.#catalog.find(name);
     if (!image?.publicDigests.includes(name)) return undefined;
     if (!isWhole(image, this.#layers, this.#blobs)) return undefined;
     const policy = await this.#options.readPolicy?.();
     const demands = await policy?.demandsOf(origin);
     if (demands?.acceptsAnything === false) return undefined;
-    return this.#images.get(image.id);
+    return this.#catalog.get(image.id);
   }
 
   /** Fetches what is missing of an image, and makes it one of the store's. */
@@ -401,9 +340,11 @@ export class FolderImageStore implements ImageStore {
         signal,
         progress,
       },
-      (pulled) => this.#changes.run(CHANGES, () => this.#commit(pulled)),
+      (pulled) => this.#change(() => this.#catalog.add(pulled)),
     );
-    return this.#giveBackSpace(pulling);
+    const image = await this.#giveBackSpace(pulling);
+    this.#measurer.soon();
+    return image;
   }
 
   /** What a failed pull has got stays for its repeat, but not when the disk is too small for all of it. */
@@ -412,32 +353,9 @@ export class FolderImageStore implements ImageStore {
       return await pulling;
     } catch (error) {
       const isFull = error instanceof RuntimeError && error.kind === 'resource-exhausted';
-      if (isFull) await this.#changes.run(CHANGES, () => this.#collect()).catch(() => undefined);
+      if (isFull) await this.#change(() => this.#collect()).catch(() => undefined);
       throw error;
     }
-  }
-
-  /** Blobs first, the record last; names that another image had move in memory after that. */
-  async #commit(pulled: PulledImage): Promise<StoredImage> {
-    const { record, blobs } = pulled;
-    if (this.#newer.has(record.id)) {
-      throw new RuntimeError(
-        'failed-precondition',
-        `a newer version of the agent has pulled image ${record.id}: run that version, or remove its record`,
-      );
-    }
-    const listed = this.#images.get(record.id);
-    if (listed && isKnown(pulled, listed, this.#blobs)) return listed;
-    for (const [digest, bytes] of blobs) await this.#blobs.write(digest, bytes);
-    const before = listed ?? this.#withheld.get(record.id)?.image;
-    const image = mergePulled(before, pulled, this.#blobs, this.#nextSequence());
-    await this.#records.save(image);
-    this.#withheld.delete(image.id);
-    this.#images.set(image.id, image);
-    await this.#takeTags(image);
-    this.#names.index(this.#images.values());
-    this.#measurer.soon();
-    return image;
   }
 
   async #load(
@@ -453,66 +371,14 @@ export class FolderImageStore implements ImageStore {
       const from = { origin: { kind: 'archive' as const, path, name: '' }, auth: null };
       const image = await this.#take(() => source, from, signal, progress);
       if (tags.length > 1) {
-        await this.#changes.run(CHANGES, () => this.#addTags(this.#known(image.id), tags));
+        await this.#change(() => this.#catalog.addTags(this.#catalog.known(image.id), tags));
       }
       return { id: image.id, names: tags };
     } catch (error) {
       // Nobody asks for the same again, as for a pull: nothing of it stays.
-      await this.#changes.run(CHANGES, () => this.#collect()).catch(() => undefined);
+      await this.#change(() => this.#collect()).catch(() => undefined);
       throw wrap(error, `cannot load ${progress.reference}`);
     }
-  }
-
-  async #addTags(image: StoredImage, tags: readonly string[]): Promise<StoredImage> {
-    const tagged = {
-      ...image,
-      repoTags: [...new Set([...image.repoTags, ...tags])],
-      sequence: this.#nextSequence(),
-    };
-    await this.#records.save(tagged);
-    this.#images.set(tagged.id, tagged);
-    await this.#takeTags(tagged);
-    this.#names.index(this.#images.values());
-    return tagged;
-  }
-
-  /** A tag names one image: whoever had it before keeps its digests alone. */
-  async #takeTags(owner: StoredImage): Promise<void> {
-    for (const image of [...this.#images.values()]) {
-      if (image.id === owner.id || image.sequence > owner.sequence) continue;
-      const kept = image.repoTags.filter((tag) => !owner.repoTags.includes(tag));
-      if (kept.length === image.repoTags.length) continue;
-      const changed = { ...image, repoTags: kept };
-      this.#images.set(image.id, changed);
-      try {
-        await this.#records.save(changed);
-      } catch {
-        // On a full disk the sequence alone says at the next start whose the tag is.
-      }
-    }
-  }
-
-  #nextSequence(): number {
-    this.#sequence += 1;
-    return this.#sequence;
-  }
-
-  #find(reference: string): StoredImage | undefined {
-    const id = this.#names.find(reference);
-    return id === undefined ? undefined : this.#images.get(id);
-  }
-
-  #known(reference: string): StoredImage {
-    const image = this.#find(reference);
-    if (image) return image;
-    throw new RuntimeError('not-found', `there is no image ${JSON.stringify(reference)}`);
-  }
-
-  /** The full form of a reference by which an image is found as its tag. */
-  #tagOf(reference: string): string | undefined {
-    if (!this.#names.isName(reference)) return undefined;
-    const parsed = parseImageReference(reference);
-    return parsed.digest === '' ? formatImageReference(parsed) : undefined;
   }
 
   get #parts(): ExportParts {
@@ -524,54 +390,18 @@ export class FolderImageStore implements ImageStore {
     return join(this.#options.root, 'tmp');
   }
 
-  /** Not listed from now on; containers of it go on. False when it is not there any more. */
-  #withhold({ id }: StoredImage, reason: string): Promise<boolean> {
-    return this.#changes.run(CHANGES, () => {
-      const image = this.#images.get(id);
-      if (!image) return false;
-      this.#images.delete(id);
-      this.#withheld.set(id, { image, reason });
-      this.#names.index(this.#images.values());
-      return true;
-    });
-  }
-
-  #giveBack(id: ImageId): Promise<void> {
-    return this.#changes.run(CHANGES, async () => {
-      const found = this.#withheld.get(id);
-      // Pulled again meanwhile.
-      if (!found) return;
-      this.#withheld.delete(id);
-      this.#images.set(id, found.image);
-      // Its tags may be another's by now.
-      const later = [...this.#images.values()].filter(
-        (each) => each.sequence > found.image.sequence,
-      );
-      for (const image of later) await this.#takeTags(image);
-      this.#names.index(this.#images.values());
-    });
-  }
-
-  #setAside(id: ImageId, reason: string): Promise<boolean> {
-    return this.#changes.run(CHANGES, async () => {
-      const image = this.#images.get(id) ?? this.#withheld.get(id)?.image;
-      if (!image) return false;
-      await this.#records.putAside(id, image, reason);
-      this.#images.delete(id);
-      this.#withheld.delete(id);
-      this.#names.index(this.#images.values());
-      return true;
-    });
+  /** Names, tags and files change one at a time. */
+  #change<T>(work: () => T | Promise<T>): Promise<T> {
+    return this.#changes.run('', work);
   }
 
   /** With a record we cannot read, everything stays; and before it is known what containers stand on. */
   async #collect(): Promise<void> {
-    if (this.#newer.size > 0 || !this.#inUse) return;
-    const withheld = [...this.#withheld.values()].map(({ image }) => image);
-    const images = [...this.#images.values(), ...withheld];
+    if (this.#catalog.hasNewer || !this.#inUse) return;
+    const images = this.#catalog.all();
     const inUse = this.#inUse();
     await this.#artifacts.collect(new Set([...images.map(({ id }) => id), ...inUse]));
-    const { setAside } = this.#records;
+    const { setAside } = this.#catalog;
     await collectGarbage(this.#blobs, this.#layers, { images, setAside, inUse });
   }
 }
