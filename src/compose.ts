@@ -74,6 +74,7 @@ export async function compose(
     unpack: createUnpack(spawner),
     openRegistry,
     readPolicy,
+    readLocalSources: () => imageConfig.local_sources,
     pushImage: createRegistryPusher(() => imageConfig.hosts_dir),
     onPullEnd: (report) => {
       logPull(log, report);

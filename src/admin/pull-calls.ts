@@ -25,7 +25,8 @@ export async function pullImage(
   if (reference === '')
     throw new RuntimeError('invalid-argument', 'PullImage: reference is empty: name an image');
   const { id } = await withProgress(
-    (onStart) => context.images.pull(reference, toAuth(auth), { signal: gone, onStart }),
+    (onStart) =>
+      context.images.pull(reference, toAuth(auth), { signal: gone, onStart, anyFile: true }),
     (value) => send({ event: { $case: 'progress', value } }),
   );
   await send({ event: { $case: 'imageId', value: id } });

@@ -22,6 +22,8 @@ const folder = path.refine((text) => text !== '/');
 const socketPath = path.refine((text) => Buffer.byteLength(text) <= SOCKET_PATH_BYTES);
 const PATH = 'an absolute path without "..", "//", closing "/" or control characters';
 const FOLDER = `${PATH}, and not "/" itself`;
+/** pve-storage, PVE::JSONSchema `pve-storage-id`. */
+const LOCAL_STORAGE = /^pve:\/\/(?:\*|[a-z][a-z0-9._-]*[a-z0-9])$/i;
 const SOCKET = `${PATH}, of at most ${SOCKET_PATH_BYTES} bytes`;
 
 export const configSchema = z.strictObject({
@@ -94,6 +96,15 @@ export const configSchema = z.strictObject({
         expects: PATH,
         reloadable: true,
       }),
+      local_sources: z
+        .array(z.union([path, z.string().regex(LOCAL_STORAGE)]))
+        .default([])
+        .register(keyInfo, {
+          description:
+            "Files of this node that may be pulled by CRI, that is by whoever may name a pod's image: Proxmox VE storages as `pve://STORAGE` (`pve://*` for all of them), and folders, which nobody but root should be able to write to. Without any, what CRI pulls comes from registries alone. `pvecri pull` and `pvecri run`, which are root's, may read any file.",
+          expects: `a list of strings, each "pve://STORAGE", "pve://*" or ${PATH}`,
+          reloadable: true,
+        }),
     })
     .prefault({}),
   rootfs: z

@@ -382,6 +382,11 @@ export interface LoadedImage {
 }
 
 export interface PullOptions {
+  /**
+   * Root asks, and may read any file of this node. Others name images in pods: of files they get what
+   * `images.local_sources` lists.
+   */
+  anyFile?: boolean;
   signal?: AbortSignal;
   /** Called once, before anything is fetched, also for a caller that joins a pull under way. */
   onStart?: (pull: PullUnderWay) => void;

@@ -41,6 +41,7 @@ import { ImageRecords, type StoredImage } from './store/image-records.js';
 import type { ArchivedImage, ImageSource } from './source/image-source.js';
 import { LayerMeasurer } from './store/layer-measurer.js';
 import { LayerStore } from './store/layer-store.js';
+import { requireAllowedSource } from './source/local-sources.js';
 import { openSibling, openSource, type OpenRegistry } from './source/image-origin-source.js';
 import { ImageTemplates } from './template/image-templates.js';
 import { PullProgress } from './pull/pull-progress.js';
@@ -61,6 +62,8 @@ export interface ImageStoreOptions {
   openRegistry: OpenRegistry;
   /** Proxmox VE's list of storages, for `pve://`. */
   storageConfig?: string;
+  /** Asked anew for each pull: files that pods may name. Without it all of them. */
+  readLocalSources?: () => readonly string[];
   /** Asked anew for each pull; without it every image is accepted. */
   readPolicy?: () => Promise<ImagePolicy>;
   /** Of the host: /proc/sys/kernel/random/boot_id. */
@@ -156,6 +159,10 @@ export class FolderImageStore implements ImageStore {
     options: PullOptions,
   ): Promise<ImageRecord> {
     const origin = parseImageOrigin(reference);
+    const localSources = this.#options.readLocalSources?.();
+    if (localSources && options.anyFile !== true) {
+      await requireAllowedSource(reference, origin, localSources);
+    }
     // Callers with other credentials may have other rights: they do not share.
     const key = JSON.stringify([origin, origin.kind === 'registry' ? auth : null]);
     return this.#pulls.run(key, reference, options, (signal, progress) =>

@@ -21,6 +21,8 @@ import { makeTempFolder, removeTempFolder } from '../support/temp.js';
 const UNITS = ['pvecri.service', 'pvecri.socket'];
 const SOCKET = '/run/pvecri/pvecri.sock';
 const DROP_IN = '/etc/systemd/system/pvecri.service.d/test.conf';
+/** The tests' images come from folders, by CRI. */
+const SOURCES = '/etc/pvecri/config.d/test.toml';
 const CNI = '/etc/cni/net.d/10-test.conflist';
 const CGROUP = '/sys/fs/cgroup/pvecri';
 
@@ -42,6 +44,8 @@ export class Service {
     for (const unit of UNITS) cpSync(`systemd/${unit}`, `/etc/systemd/system/${unit}`);
     mkdirSync('/etc/systemd/system/pvecri.service.d', { recursive: true });
     writeFileSync(DROP_IN, settings);
+    mkdirSync('/etc/pvecri/config.d', { recursive: true });
+    writeFileSync(SOURCES, '[images]\nlocal_sources = ["/"]\n');
     cpSync('examples/10-pvecri.conflist', CNI);
     systemctl('daemon-reload');
     systemctl('start', 'pvecri.socket', 'pvecri.service');
@@ -116,7 +120,7 @@ export class Service {
     const left = [CGROUP].filter((path) => existsSync(path));
     const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
     left.push(...mounts.filter((line) => /pvecri\/(containers|sandboxes|namespaces)/.test(line)));
-    for (const path of [DROP_IN, CNI, '/usr/bin/pvecri']) rmSync(path);
+    for (const path of [DROP_IN, SOURCES, CNI, '/usr/bin/pvecri']) rmSync(path);
     for (const unit of UNITS) rmSync(`/etc/systemd/system/${unit}`);
     for (const path of ['/var/lib/pvecri', '/run/pvecri']) {
       rmSync(path, { recursive: true, force: true });

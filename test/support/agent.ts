@@ -25,6 +25,8 @@ export const CGROUP_ROOT = existsSync('/sys/fs/cgroup/cgroup.procs')
   : '/sys/fs/cgroup/unified';
 /** What the agent and host-local keep in their folders for good. */
 const OWN_FILES = /^(\.trash|\.empty|lock|last_reserved_ip\.0)$/;
+/** Without this file the agent has its own default. */
+export const LOCAL_SOURCES = 'config.d/local-sources.toml';
 /** The command as it is installed: `npm run test:integration` bundles it first. */
 const COMMAND = ['dist/pvecri.js'];
 
@@ -49,6 +51,8 @@ export class TestAgent {
   output = '';
   /** What the agents find in their environment beside the test's own. */
   readonly env: Record<string, string> = {};
+  /** What the agents are started by, that it may change their surroundings. */
+  wrapper: readonly string[] = [];
 
   /** `parent` is where its folder is made, instead of /tmp. */
   constructor(extraConfig = '', logLevel = 'debug', parent?: string) {
@@ -71,6 +75,9 @@ export class TestAgent {
       `root = "${this.root}"\nstate = "${this.state}"\nsocket = "${this.socket}"\n` +
         `[network]\nconf_dir = "${this.confDir}"\nbin_dirs = ["${this.binDir}", "/usr/lib/cni"]\n[log]\nlevel = "${logLevel}"\n${extraConfig}`,
     );
+    // What an agent allows nobody by itself: images from folders, here the tests' own, by CRI.
+    mkdirSync(join(this.folder, 'config.d'));
+    writeFileSync(join(this.folder, LOCAL_SOURCES), '[images]\nlocal_sources = ["/"]\n');
     writeFileSync(join(this.confDir, '10-test.conflist'), JSON.stringify(this.#conflist()));
   }
 
@@ -107,7 +114,7 @@ export class TestAgent {
   }
 
   /** Spawns an agent without waiting for it: exec'd directly, so that its pid is the agent's. */
-  launch(configFile = this.configFile, wrapper: string[] = []): ChildProcess {
+  launch(configFile = this.configFile, wrapper = this.wrapper): ChildProcess {
     const command = [process.execPath, ...COMMAND, 'agent', '--config', configFile];
     const child = spawn('nsenter', [`--net=${this.netns}`, ...wrapper, ...command], {
       stdio: ['ignore', 'pipe', 'pipe'],

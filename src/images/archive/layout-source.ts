@@ -1,6 +1,7 @@
 /** An image in an OCI image layout on this host. */
 import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
+import { Readable } from 'node:stream';
 import { hasCode, RuntimeError, wrap } from '../../core/errors.js';
 import {
   formatImageReference,
@@ -133,7 +134,10 @@ export async function copyLayer(
   const start = part.offset;
   const fetch = (offset: number): Promise<BlobPart> => {
     const options = { start: start + offset, end: start + part.length - 1, autoClose: false };
-    return Promise.resolve({ offset, body: part.file.createReadStream(options) });
+    // A stream cannot be told to read nothing: its end is inclusive.
+    const isEmpty = offset >= part.length;
+    const body = isEmpty ? Readable.from([]) : part.file.createReadStream(options);
+    return Promise.resolve({ offset, body });
   };
   try {
     await downloadBlob({ descriptor, file, fetch, signal, onBytes });

@@ -3,7 +3,7 @@ import { hasControlCharacter } from '../../util/control-characters.js';
 import { RuntimeError } from '../../core/errors.js';
 import type { ImageReference } from '../../core/image-reference.js';
 import { parseImageReference } from '../../core/image-reference.js';
-import { parseTemplateVolume, type TemplateVolume } from '../template/name.js';
+import { parseTemplateVolume, volumeOf, type TemplateVolume } from '../template/name.js';
 
 /** What can be read from. */
 export type ReadOrigin =
@@ -24,7 +24,7 @@ const TRANSPORTS = { 'oci:': 'layout', 'oci-archive:': 'archive' } as const;
 
 /**
  * `oci:/abs/folder[:name]`, `oci-archive:/abs/file.tar[:name]`, `/abs/either[:name]`,
- * `pve://STORAGE:vztmpl/NAME`, or a registry's.
+ * `pve://STORAGE:vztmpl/NAME`, also by the name that its image has, or a registry's.
  */
 export function parseImageOrigin(text: string): ImageOrigin {
   if (hasControlCharacter(text)) {
@@ -39,7 +39,10 @@ export function parseImageOrigin(text: string): ImageOrigin {
   const volume = parseTemplateVolume(text);
   if (volume) return { kind: 'volume', volume };
   if (text.startsWith('/')) return { kind: 'path', ...splitPath(text, text) };
-  return { kind: 'registry', reference: parseImageReference(text) };
+  const reference = parseImageReference(text);
+  // The kubelet takes nothing but references for names of images.
+  const called = volumeOf(reference);
+  return called ? { kind: 'volume', volume: called } : { kind: 'registry', reference };
 }
 
 /** The first colon ends the path, as in skopeo's transports: names may hold colons and slashes. */

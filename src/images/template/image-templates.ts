@@ -1,4 +1,6 @@
 /** Templates as images: from `pve://STORAGE:vztmpl/NAME` or a path to the source of an image. */
+import { RuntimeError } from '../../core/errors.js';
+import { openRegular } from '../archive/layout-files.js';
 import type { ImageOrigin, ReadOrigin } from '../source/image-origin.js';
 import type { ImageSource } from '../source/image-source.js';
 import { templatePath } from './pve-storage.js';
@@ -20,10 +22,13 @@ export class ImageTemplates {
     this.#storageConfig = storageConfig;
   }
 
-  /** The file of a volume. What is in it is seen by whoever opens it. */
+  /** The file of a volume, which is there. What is in it is seen by whoever opens it. */
   async locate(origin: ImageOrigin): Promise<ReadOrigin> {
     if (origin.kind !== 'volume') return origin;
     const path = await templatePath(origin.volume, this.#storageConfig);
+    const file = await openRegular(path);
+    if (!file) throw new RuntimeError('not-found', `there is no template ${path}`);
+    await file.close();
     return { kind: 'path', path, name: '', calledAs: volumeReference(origin.volume) };
   }
 

@@ -11,6 +11,7 @@ export interface TemplateVolume {
 }
 
 const PREFIX = 'pve://';
+const CONTENT = 'vztmpl';
 /** pve-storage, PVE::JSONSchema `pve-storage-id`. */
 const STORAGE = /^[a-z][a-z0-9._-]*[a-z0-9]$/i;
 /** pve-storage, PVE::Storage `$VZTMPL_EXT_RE_1`. */
@@ -31,6 +32,14 @@ export function parseTemplateVolume(text: string): TemplateVolume | undefined {
 export function volumeReference({ storage, name }: TemplateVolume): ImageReference {
   const repository = isComponent(storage) ? storage : distinct(storage.toLowerCase(), storage);
   return reference(`vztmpl/${repository}`, name);
+}
+
+/** The volume that `volumeReference` gave this name; undefined for the name of anything else. */
+export function volumeOf(reference: ImageReference): TemplateVolume | undefined {
+  const { registry, repository, tag } = reference;
+  const [, storage] = /^vztmpl\/([^/]+)$/.exec(repository) ?? [];
+  if (registry !== 'localhost' || storage === undefined || tag === '') return undefined;
+  return parseTemplateVolume(`${PREFIX}${storage}:${CONTENT}/${tag}`);
 }
 
 /** `localhost/template/FOLDER:NAME`, where FOLDER stands for the folder's path. */

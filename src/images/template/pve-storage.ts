@@ -1,5 +1,5 @@
 /** Storages of this node, as /etc/pve/storage.cfg has them: where the file of a template is. */
-import { readFile } from 'node:fs/promises';
+import { readFile, realpath } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { hasCode, RuntimeError, wrap } from '../../core/errors.js';
@@ -44,7 +44,7 @@ export function parseStorages(text: string): Map<string, PveStorage> {
   return storages;
 }
 
-/** The path of a template, whether the file is there or not. */
+/** The path of a template, whether the file is there or not; a link must stay in the storage's folder. */
 export async function templatePath(volume: TemplateVolume, configPath: string): Promise<string> {
   const { storage: id, name } = volume;
   const storage = parseStorages(await read(configPath)).get(id);
@@ -68,7 +68,14 @@ export async function templatePath(volume: TemplateVolume, configPath: string): 
   }
   const root = properties.get('path') ?? (MOUNTED.includes(type) ? `/mnt/pve/${id}` : '');
   if (!root.startsWith('/')) throw refused('has no absolute path');
-  return join(root, templateFolder(properties.get('content-dirs') ?? ''), name);
+  const folder = join(root, templateFolder(properties.get('content-dirs') ?? ''));
+  const path = join(folder, name);
+  const target = await realpath(path).catch(() => undefined);
+  if (target === undefined || target.startsWith(`${await realpath(folder)}/`)) return path;
+  throw new RuntimeError(
+    'failed-precondition',
+    `${path} is a link that leads out of storage ${id}, to ${target}: name that file by its path`,
+  );
 }
 
 /** `content-dirs vztmpl=a/b,iso=c` puts contents in other folders than the usual ones. */

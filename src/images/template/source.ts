@@ -61,6 +61,9 @@ export class TemplateSource implements ImageSource {
   async resolve(signal: AbortSignal): Promise<RootDocument> {
     const file = await this.#open();
     try {
+      if ((await file.stat()).size === 0) {
+        throw new RuntimeError('invalid-argument', `template ${this.#path} is empty`);
+      }
       const compression = await compressionOf(file);
       if (compression === 'bzip2') {
         throw new RuntimeError(

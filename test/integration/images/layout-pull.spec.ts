@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import type { PullUnderWay } from '../../../src/core/pull-progress.js';
-import { buildImage, writeLayout } from '../../support/oci-image.js';
+import { buildArtifact, buildImage, writeLayout } from '../../support/oci-image.js';
 import { layerFiles, openImages, type OpenedImages } from '../../support/images.js';
 import { makeTempFolder, removeTempFolder } from '../../support/temp.js';
 import { file, folder } from '../../support/tar.js';
@@ -32,6 +32,12 @@ describe('pull of an OCI layout', () => {
   const hello = buildImage({
     layers: [[folder('etc/'), file('etc/hello', 'hello\n', { mode: 0o640, uid: 12, gid: 34 })]],
     config: { Env: ['A=b'], Cmd: ['/bin/hello'], Labels: { 'io.kubernetes.container.name': 'x' } },
+  });
+
+  it('takes an artifact with an empty file', async () => {
+    writeLayout(join(temp, 'artifact'), { v1: buildArtifact({ empty: '', full: 'x' }) });
+    const image = await images.store.pull(`oci:${temp}/artifact`, null, {});
+    assert.deepEqual(image.files?.map(({ path }) => path).sort(), ['empty', 'full']);
   });
 
   it('unpacks a folder, and gives names after the folder', async () => {

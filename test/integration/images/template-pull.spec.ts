@@ -116,7 +116,7 @@ describe('template as an image', () => {
     renameSync(path, join(cache, 'gone'));
     await assert.rejects(pull('pve://local:vztmpl/cut_1_amd64.tar.zst'), {
       kind: 'not-found',
-      message: /cannot read image path .*cut_1_amd64.tar.zst/,
+      message: /there is no template .*cut_1_amd64.tar.zst/,
     });
     assert.deepEqual(images.store.list(), []);
     assert.deepEqual(readdirSync(join(images.root, 'tmp')), []);

@@ -37,7 +37,14 @@ describe('diffConfig', () => {
   it('knows of every key whether it is reloadable', () => {
     assert.deepEqual(
       configKeys.filter((key) => key.reloadable).map((key) => key.path),
-      ['log.level', 'images.hosts_dir', 'images.policy', 'network.conf_dir', 'network.bin_dirs'],
+      [
+        'log.level',
+        'images.hosts_dir',
+        'images.policy',
+        'images.local_sources',
+        'network.conf_dir',
+        'network.bin_dirs',
+      ],
     );
   });
 });

@@ -16,6 +16,20 @@ describe('parseImageOrigin', () => {
     assert.equal(parseImageOrigin('oci/busybox:1').kind, 'registry');
   });
 
+  it('knows the name of a template’s image for the template', () => {
+    const volume = { storage: 'local', name: 'debian-12_1_amd64.tar.zst' };
+    for (const text of [
+      'pve://local:vztmpl/debian-12_1_amd64.tar.zst',
+      'localhost/vztmpl/local:debian-12_1_amd64.tar.zst',
+    ]) {
+      assert.deepEqual(parseImageOrigin(text), { kind: 'volume', volume });
+    }
+    for (const text of ['localhost:5000/vztmpl/local:1', 'localhost/vztmpl:1', 'vztmpl/local:1']) {
+      assert.equal(parseImageOrigin(text).kind, 'registry', text);
+    }
+    assert.throws(() => parseImageOrigin('localhost/vztmpl/local:1'), { kind: 'invalid-argument' });
+  });
+
   it('refuses control characters and relative paths', () => {
     for (const text of ['oci:/a\0', '/a\nb', 'busybox\r', 'oci:a', 'oci:', 'oci-archive:./a']) {
       assert.throws(() => parseImageOrigin(text), { kind: 'invalid-argument' }, text);
