@@ -37,7 +37,8 @@ export function checkHost(host: string, isFollowed: boolean): void {
 /** dns.lookup that refuses the same addresses when a name stands for them. */
 export function guardedLookup(isFollowed: boolean): LookupFunction {
   return (hostname, options, callback) => {
-    lookupName(hostname, { ...options, all: true }, (error, addresses: LookupAddress[]) => {
+    // With an error there are no addresses, whatever the type says.
+    const answer = (error: Error | null, addresses: LookupAddress[] = []): void => {
       const [first] = addresses;
       if (error || !first) {
         callback(error ?? new Error(`${hostname} has no address`), '', 0);
@@ -51,7 +52,8 @@ export function guardedLookup(isFollowed: boolean): LookupFunction {
       }
       if (options.all) callback(null, addresses);
       else callback(null, first.address, first.family);
-    });
+    };
+    lookupName(hostname, { ...options, all: true }, answer);
   };
 }
 

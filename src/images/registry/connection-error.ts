@@ -44,6 +44,7 @@ function reasonOf(error: unknown): string {
 function permanentHint(error: unknown): string | undefined {
   const reason = reasonOf(error);
   if (hasCode(error, ...UNKNOWN_CA)) return ' (hosts.toml can name its ca)';
+  if (hasCode(error, 'ENOTFOUND')) return " (no such name is known to this node's DNS)";
   if (hasCode(error, 'ERR_TLS_CERT_ALTNAME_INVALID') || /altnames/.test(reason)) {
     return ' (its certificate is not for this name)';
   }

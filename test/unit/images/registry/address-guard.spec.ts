@@ -45,6 +45,15 @@ describe('address guard', () => {
     for (const host of ['10.0.0.1', '[fd00::1]', 'example.org']) checkHost(host, true);
   });
 
+  it('passes on that a name is unknown', async () => {
+    for (const all of [true, false]) {
+      const error = await new Promise<Error | null>((resolve) => {
+        guardedLookup(false)('no-such-host.invalid', { all }, resolve);
+      });
+      assert.match(String(error), /getaddrinfo (?:ENOTFOUND|EAI_AGAIN) no-such-host\.invalid/);
+    }
+  });
+
   it('refuses a name that stands for this host', async () => {
     const lookup = (isFollowed: boolean): Promise<unknown> =>
       new Promise((resolve, reject) => {
