@@ -157,10 +157,10 @@ describe('recovery of a real agent', function () {
     await start(id);
     const { pid } = await status(id);
     // Out of its own session, so that the death signal of the helper does not reach all of it.
-    const cmd = shell('setsid sleep 4321 & exec sleep 4321');
+    const cmd = shell('setsid sleep 4391 & exec sleep 4391');
     const ends = agent.client.runtime.execSync({ containerId: id, cmd, timeout: 0n });
     ends.catch(() => undefined);
-    const commands = () => processesWith('sleep\x004321');
+    const commands = () => processesWith('sleep\x004391');
     await untilTrue(() => commands().length === 2);
     await killAndStart(() => {
       for (const helper of processesWith(`pvecri-exec\0${id}`)) process.kill(helper, 'SIGKILL');

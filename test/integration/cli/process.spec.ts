@@ -10,7 +10,8 @@ import { TestAgent } from '../../support/agent.js';
 import { withTempFolder } from '../../support/temp.js';
 import { pvecri } from './command.js';
 
-const COMMAND = ['--import', 'tsx', 'src/main.ts'];
+/** As it is installed: `npm run test:integration` bundles it first. */
+const COMMAND = ['dist/pvecri.js'];
 
 function pvecriProcess(...args: string[]): {
   status: number | null;

@@ -66,6 +66,11 @@ describe('pvecri exec and attach', function () {
     return readFileSync(join(agent.logs, pod ?? '', name, '0.log'), 'utf8');
   };
   const podFolders = (): string[] => readdirSync(agent.logs);
+  /** Commands in containers of this agent; other tests have theirs. */
+  const commands = (): number[] =>
+    readdirSync(join(agent.state, 'containers')).flatMap((id) =>
+      processesWith(`pvecri-exec\0${id}\0`),
+    );
 
   before(async () => {
     agent = new TestAgent();
@@ -106,7 +111,7 @@ describe('pvecri exec and attach', function () {
   });
 
   afterEach('no command is left', async () => {
-    await until(() => processesWith('pvecri-exec\0').length === 0);
+    await until(() => commands().length === 0);
   });
 
   it('has a socket for root alone', () => {
@@ -177,7 +182,7 @@ describe('pvecri exec and attach', function () {
     it('holds the command while nobody reads, and ends with its reader', async () => {
       const running = start('exec', 'web/main', '--', 'yes');
       running.child.stdout?.removeAllListeners('data').pause();
-      await until(() => processesWith('yes').length > 0);
+      await until(() => commands().length === 1);
       running.child.stdout?.destroy();
       assert.equal(await running.ended, 0, running.stderr);
     });
@@ -309,7 +314,7 @@ describe('pvecri exec and attach', function () {
 
     it('stops, it waits for no session', async () => {
       const running = start('exec', '-i', 'web/main', '--', 'cat');
-      await until(() => processesWith('pvecri-exec\0').length === 1);
+      await until(() => commands().length === 1);
       running.child.stdin?.write('x');
       await until(() => running.stdout === 'x');
       const before = Date.now();

@@ -299,7 +299,7 @@ describe('a container in spite of its surroundings', () => {
 
   it('leaves nothing when its shim is killed at any point of its creation', async () => {
     for (const pause of [0, 1, 2, 4, 8, 12, 16, 20]) {
-      const spec = fixture.spec('exec sleep 4330');
+      const spec = fixture.spec('exec sleep 4392');
       const created = fixture.create(spec).then(
         () => true,
         () => false,
@@ -315,6 +315,6 @@ describe('a container in spite of its surroundings', () => {
       const state = await fixture.engine.inspect(spec.id, spec.directory, spec.runDirectory);
       assert.equal(state.state, 'lost');
     }
-    assert.deepEqual(processesWith('sleep\x004330'), []);
+    assert.deepEqual(processesWith('sleep\x004392'), []);
   });
 });
