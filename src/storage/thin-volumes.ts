@@ -230,7 +230,9 @@ export class ThinVolumes implements Volumes {
     const fields = 'lv_name,lv_tags,origin,pool_lv,segtype,lv_size,data_percent,metadata_percent';
     const text = await this.#run(
       'lvs',
-      ...['--reportformat', 'json', '--units', 'b', '--nosuffix', '--options', fields],
+      // Else JSON takes the words of an error to stdout.
+      ...['--config', 'log/report_command_log=0', '--reportformat', 'json'],
+      ...['--units', 'b', '--nosuffix', '--options', fields],
       ...(selection === undefined ? [] : ['--select', selection]),
       what,
     );
