@@ -189,16 +189,17 @@ export async function explain(
   if (error.code === status.UNAVAILABLE && !reached) {
     const refusal = await probe(connection.path);
     if (refusal !== undefined) {
+      const start = 'start it by: systemctl start pvecri';
       const why = hasCode(refusal, 'ENOENT')
-        ? 'there is no such socket'
+        ? `there is no such socket; ${start}`
         : hasCode(refusal, 'ECONNREFUSED')
-          ? 'nothing listens there'
+          ? `nothing listens there; ${start}`
           : hasCode(refusal, 'EACCES')
-            ? 'permission denied, root may'
-            : refusal.message;
+            ? 'permission denied: it lets in root alone'
+            : `${refusal.message}; ${start}`;
       return new RuntimeError(
         'unavailable',
-        `cannot reach the agent at ${connection.path}: ${why}; start it by: systemctl start pvecri`,
+        `cannot reach the agent at ${connection.path}: ${why}`,
         error,
       );
     }

@@ -6,9 +6,13 @@ import { ArchiveFormat } from '../../admin/client.js';
 import { writeOutputFile } from '../archive-file.js';
 import { CommandFailure, EXIT_OK, usage } from '../failure.js';
 import { formatBytes } from '../human-units.js';
+import { imageReference } from '../image-lookup.js';
 import { examples } from '../option-values.js';
 import { NO_DISPLAY, pullDisplay } from '../pull-display.js';
 import type { Session } from '../session.js';
+
+/** Standard output or input, by an old habit. */
+const STANDARD = '-';
 
 interface SaveOptions {
   output?: string;
@@ -20,7 +24,7 @@ export function addSave(program: Command, session: Session): void {
     .command('save')
     .description('write images to a tar archive')
     .argument('<image...>', 'name, digest, id or unique prefix of one')
-    .option('-o, --output <FILE>', 'the archive; standard output if not given')
+    .option('-o, --output <FILE>', 'the archive; standard output if not given, or -')
     .addOption(
       new Option('--format <FORMAT>', 'an OCI image layout, or what docker save writes')
         .choices(['oci-archive', 'docker-archive'])
@@ -43,7 +47,7 @@ export function addLoad(program: Command, session: Session): void {
   program
     .command('load')
     .description('take the images out of an archive and print their ids')
-    .option('-i, --input <FILE>', 'the archive; standard input if not given')
+    .option('-i, --input <FILE>', 'the archive; standard input if not given, or -')
     .option('-q, --quiet', 'show no progress')
     .addHelpText(
       'after',
@@ -58,8 +62,9 @@ export function addLoad(program: Command, session: Session): void {
 async function saveImages(
   session: Session,
   references: string[],
-  { output, format }: SaveOptions,
+  { output: file, format }: SaveOptions,
 ): Promise<number> {
+  const output = file === STANDARD ? undefined : file;
   if (output === undefined && session.out.isTerminal)
     throw usage('an archive is nothing for a terminal: use -o FILE, or redirect the output');
   if (output === undefined && session.json)
@@ -69,7 +74,12 @@ async function saveImages(
     format === 'oci-archive'
       ? ArchiveFormat.ARCHIVE_FORMAT_OCI
       : ArchiveFormat.ARCHIVE_FORMAT_DOCKER;
-  const pieces = admin.images.saveImages({ references, format: wire }, { signal: session.signal });
+  const chosen: string[] = [];
+  for (const reference of references) chosen.push(await imageReference(session, reference));
+  const pieces = admin.images.saveImages(
+    { references: chosen, format: wire },
+    { signal: session.signal },
+  );
   if (output === undefined) {
     for await (const { data } of pieces) await session.out.write(data);
     return EXIT_OK;
@@ -86,8 +96,9 @@ async function* dataOf(pieces: AsyncIterable<{ data: Buffer }>): AsyncGenerator<
 
 async function loadImages(
   session: Session,
-  { input, quiet }: { input?: string; quiet?: true },
+  { input: file, quiet }: { input?: string; quiet?: true },
 ): Promise<number> {
+  const input = file === STANDARD ? undefined : file;
   if (input === undefined && session.isInputTerminal)
     throw usage('an archive is nothing to be typed: use -i FILE, or redirect the input');
   const admin = await session.admin();

@@ -14,6 +14,7 @@ import {
   type ImageFilter,
   type SortKey,
 } from '../image-filter.js';
+import { imageReference } from '../image-lookup.js';
 import { examples } from '../option-values.js';
 import { imageStatus } from '../pull.js';
 import type { Session } from '../session.js';
@@ -97,7 +98,7 @@ const ORDERS: Readonly<Record<SortKey, (a: ImageSummary, b: ImageSummary) => num
 };
 
 async function idOf(session: Session, reference: string): Promise<string | undefined> {
-  return (await imageStatus(session, reference))?.id;
+  return (await imageStatus(session, await imageReference(session, reference)))?.id;
 }
 
 /** Of images that are made the same from the same every time the config says 1970, or nothing. */
@@ -116,7 +117,7 @@ async function removeImages(session: Session, references: string[]): Promise<num
   const { signal } = session;
   return forEachObject(session, references, async (reference) => {
     const { image } = await cri.image.imageStatus(
-      ImageStatusRequest.create({ image: { image: reference } }),
+      ImageStatusRequest.create({ image: { image: await imageReference(session, reference) } }),
       { signal },
     );
     if (image === undefined) {

@@ -9,6 +9,7 @@ import { listInventory } from '../agent-queries.js';
 import { containerState, infoDocument, plain, podState } from '../documents.js';
 import { CommandFailure, EXIT_OK } from '../failure.js';
 import { isoTime } from '../human-units.js';
+import { imageReference } from '../image-lookup.js';
 import { findPodOrContainer } from '../lookup.js';
 import { examples } from '../option-values.js';
 import type { Session } from '../session.js';
@@ -85,7 +86,10 @@ async function inspectObject(session: Session, reference: string): Promise<objec
 async function inspectImage(session: Session, reference: string): Promise<object | undefined> {
   const cri = await session.cri();
   const { image, info } = await cri.image.imageStatus(
-    ImageStatusRequest.create({ image: { image: reference }, verbose: true }),
+    ImageStatusRequest.create({
+      image: { image: await imageReference(session, reference) },
+      verbose: true,
+    }),
     { signal: session.signal },
   );
   return image && { kind: 'image', status: plain(image), info: infoDocument(info) };

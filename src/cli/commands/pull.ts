@@ -19,15 +19,20 @@ export function addPull(program: Command, session: Session): void {
   const pull = program
     .command('pull')
     .description('fetch an image and print its id')
-    .argument('<reference>', 'name of a registry, or an OCI layout: oci:FOLDER, oci-archive:FILE')
+    .argument(
+      '<reference>',
+      'an image of a registry, or of this node: pve://STORAGE:vztmpl/NAME, oci:FOLDER, oci-archive:FILE, or a path',
+    )
     .option('-q, --quiet', 'show no progress');
   addCredentialOptions(pull)
     .addHelpText(
       'after',
       CREDENTIALS_HELP +
+        '\nCtrl-C ends the pull, unless somebody else, a kubelet say, wants the same image.\n' +
         examples(
           'pvecri pull registry.example.org/shop/web:1.2',
           'pvecri pull --creds deploy registry.example.org/shop/web:1.2',
+          'pvecri pull pve://local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst',
           'pvecri pull oci:/root/busybox-layout',
         ),
     )

@@ -5,6 +5,7 @@ import type { Pull, Push } from '../../admin/client.js';
 import { credentialsFor } from '../credentials.js';
 import { CommandFailure, EXIT_OK } from '../failure.js';
 import { formatBytes, formatMilliseconds } from '../human-units.js';
+import { imageReference } from '../image-lookup.js';
 import { examples } from '../option-values.js';
 import { NO_DISPLAY, pullDisplay } from '../pull-display.js';
 import type { PullCommandOptions } from '../pull.js';
@@ -43,7 +44,7 @@ export function addTag(program: Command, session: Session): void {
       session.act(async () => {
         const admin = await session.admin();
         const { imageId } = await admin.images.tagImage(
-          { reference, name },
+          { reference: await imageReference(session, reference), name },
           { signal: session.signal },
         );
         if (session.json) await session.out.json({ id: imageId });
@@ -68,7 +69,7 @@ async function pushImage(
   let pushed: { digest: string; sentBytes: bigint } | undefined;
   try {
     const events = admin.images.pushImage(
-      { reference, destination, auth },
+      { reference: await imageReference(session, reference), destination, auth },
       { signal: session.signal },
     );
     for await (const { event } of events) {

@@ -37,7 +37,9 @@ function reasonOf(error: unknown): string {
   if (error instanceof AggregateError) {
     return [...new Set(error.errors.map((each: unknown) => reasonOf(each)))].join(', ');
   }
-  return error instanceof Error ? error.message || error.name : String(error);
+  if (!(error instanceof Error)) return String(error);
+  const reason = error.message || error.name;
+  return hasCode(error, 'EAI_AGAIN') ? `this node's DNS gives no answer: ${reason}` : reason;
 }
 
 /** What to do about a failure that stays; undefined for one that may pass. */

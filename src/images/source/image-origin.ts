@@ -39,6 +39,14 @@ export function parseImageOrigin(text: string): ImageOrigin {
   const volume = parseTemplateVolume(text);
   if (volume) return { kind: 'volume', volume };
   if (text.startsWith('/')) return { kind: 'path', ...splitPath(text, text) };
+  const [, scheme, rest] = /^([a-z][a-z0-9+.-]*:\/\/)(.*)$/s.exec(text) ?? [];
+  if (scheme !== undefined && rest !== undefined) {
+    throw new RuntimeError(
+      'invalid-argument',
+      `image reference ${JSON.stringify(text.slice(0, 300))} has a scheme: leave ${scheme} out`,
+    );
+  }
+  if (/^\.{1,2}\//.test(text)) throw relativePath(text);
   const reference = parseImageReference(text);
   // The kubelet takes nothing but references for names of images.
   const called = volumeOf(reference);
@@ -49,11 +57,13 @@ export function parseImageOrigin(text: string): ImageOrigin {
 function splitPath(text: string, rest: string): { path: string; name: string } {
   const colon = rest.indexOf(':');
   const path = colon < 0 ? rest : rest.slice(0, colon);
-  if (!path.startsWith('/')) {
-    throw new RuntimeError(
-      'invalid-argument',
-      `image reference ${JSON.stringify(text.slice(0, 300))} needs an absolute path`,
-    );
-  }
+  if (!path.startsWith('/')) throw relativePath(text);
   return { path, name: colon < 0 ? '' : rest.slice(colon + 1) };
+}
+
+function relativePath(text: string): RuntimeError {
+  return new RuntimeError(
+    'invalid-argument',
+    `image reference ${JSON.stringify(text.slice(0, 300))} needs an absolute path`,
+  );
 }

@@ -151,6 +151,48 @@ describe('images by the command', () => {
     assert.deepEqual(await tags(), [BUSYBOX]);
   });
 
+  it('named by the start of an id, if that is enough', async () => {
+    // Two images whose ids begin with the same two digits.
+    const made = new Map<string, string>();
+    let twins: [string, string] | undefined;
+    for (let n = 0; twins === undefined; n += 1) {
+      const name = `example.org/n:${n}`;
+      const image = buildImage({
+        layers: [[file('etc/n', '')]],
+        config: { Labels: { n: `${n}` } },
+      });
+      const start = image.id.slice(7, 9);
+      const layout = join(agent.folder, `n${n}`);
+      writeLayout(layout, { [name]: image });
+      const before = made.get(start);
+      if (before !== undefined) twins = [before, layout];
+      made.set(start, layout);
+    }
+    const ids: string[] = [];
+    for (const layout of twins) ids.push((await ok(['pull', `oci:${layout}`])).stdout.trim());
+    const [first = '', second = ''] = ids;
+    const common = first.slice(7, 9);
+    for (const command of [['rmi'], ['inspect'], ['images'], ['save', '-o', '/no'], ['push']]) {
+      const { code, stderr } = await run([...command, common]);
+      assert.equal(code, 2, stderr);
+      assert.match(
+        stderr,
+        new RegExp(`"${common}" stands for [23] images: example.org/\\w+:\\d+ \\(`),
+      );
+    }
+    let length = 9;
+    while (first.slice(0, length) === second.slice(0, length)) length += 1;
+    const start = first.slice(7, length);
+    assert.equal((await ok(['images', '-q', start])).stdout.trim(), first);
+    assert.equal((await ok(['tag', start, 'started'])).stdout.trim(), first);
+    const saved = (await ok(['save', start, '-o', '-'])).bytes;
+    assert.equal((await ok(['rmi', start])).stdout.trim(), first);
+    assert.equal((await ok(['load', '-q', '-i', '-'], { stdin: saved })).stdout.trim(), first);
+    const several = await run(['rmi', 'nobody', first, second]);
+    assert.deepEqual([several.code, several.stdout], [3, `${first}\n${second}\n`]);
+    assert.match(several.stderr, /^pvecri: no image "nobody"; see pvecri images\n$/);
+  });
+
   it('listed with age and size, and chosen by filters', async () => {
     await pullSmall();
     const { stdout } = await ok(['images']);
@@ -229,6 +271,8 @@ describe('images by the command', () => {
         /there is no image "nobody/,
       ],
       ['an unknown image to tag', ['tag', 'nobody', 'x'], 3, /there is no image "nobody"/],
+      ['a name that DNS has not', ['pull', 'a.invalid/x:1'], 1, /a\.invalid cannot be reached/],
+      ['a scheme', ['pull', 'docker://busybox'], 1, /has a scheme: leave docker:\/\/ out$/m],
       ['a name that is none', ['tag', BUSYBOX, 'A B'], 1, /image reference "A B" is malformed/],
       ['a registry that is not there', ['push', BUSYBOX, '127.0.0.1:1/x:1'], 1, /ECONNREFUSED/],
       ['a folder that is not there', ['save', BUSYBOX, '-o', '/no/such/x.tar'], 1, /ENOENT/],

@@ -30,6 +30,18 @@ describe('parseImageOrigin', () => {
     assert.throws(() => parseImageOrigin('localhost/vztmpl/local:1'), { kind: 'invalid-argument' });
   });
 
+  it('says what is wrong with what other tools take', () => {
+    for (const scheme of ['docker://', 'https://', 'http://']) {
+      assert.throws(() => parseImageOrigin(`${scheme}example.org/a:1`), {
+        kind: 'invalid-argument',
+        message: new RegExp(`has a scheme: leave ${scheme} out$`),
+      });
+    }
+    for (const text of ['./a.tar', '../a']) {
+      assert.throws(() => parseImageOrigin(text), { message: /needs an absolute path$/ }, text);
+    }
+  });
+
   it('refuses control characters and relative paths', () => {
     for (const text of ['oci:/a\0', '/a\nb', 'busybox\r', 'oci:a', 'oci:', 'oci-archive:./a']) {
       assert.throws(() => parseImageOrigin(text), { kind: 'invalid-argument' }, text);
