@@ -12,7 +12,14 @@ export interface CheckOptions {
   depth: CheckDepth;
   /** Takes half of a core at most, so that it can go on beside everything else. */
   gentle?: boolean;
+  /** Looks at these alone, and what they share with others; at all images without it. */
+  images?: ReadonlySet<ImageId>;
+  /** Ends the check at once. What is known to be damaged by then stays so, over a restart too. */
   signal?: AbortSignal;
+  /** Ends the looking, as a failure with its reason; what was found by then is mended before. */
+  enough?: AbortSignal;
+  /** Told of each as it comes. */
+  onFinding?: (finding: ImageFinding) => void;
 }
 
 export interface ImageCheck {

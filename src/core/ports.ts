@@ -168,6 +168,8 @@ export interface LayerUpkeep {
   check(key: string): Promise<LayerCondition>;
   /** Whether a layer has what was unpacked into a draft, content included. */
   isSame(key: string, draft: LayerDraft): Promise<boolean>;
+  /** The next start counts it among the damaged; until it is retired or removed, nothing else changes. */
+  condemn(key: string): Promise<void>;
   /** Out of the way, so that it can be made anew. What runs on it goes on. OK when it is not there. */
   retire(key: string): Promise<void>;
   /** Removes the retired ones but those of these keys. */

@@ -149,7 +149,7 @@ export class FolderImageStore implements ImageStore {
 
   /** The agent ends in order; pulls have ended. */
   async close(): Promise<void> {
-    this.#measurer.stop();
+    await this.#measurer.close();
     await this.#cleanEnd.close();
   }
 
@@ -256,7 +256,14 @@ export class FolderImageStore implements ImageStore {
     return this.#catalog.withheld().length > 0 ? 'known' : null;
   }
 
+  /** One at a time. Meanwhile nothing is measured: what is damaged would be taken for what was unpacked. */
   async check(options: CheckOptions): Promise<ImageCheck> {
+    return this.#measurer.without(() => this.#check(options));
+  }
+
+  async #check(options: CheckOptions): Promise<ImageCheck> {
+    options.signal?.throwIfAborted();
+    options.enough?.throwIfAborted();
     const result = await checkStore(
       {
         blobs: this.#blobs,
@@ -269,9 +276,8 @@ export class FolderImageStore implements ImageStore {
       },
       options,
     );
-    if (options.depth !== 'known') await this.#cleanEnd.checked();
+    if (options.depth !== 'known' && !options.images) await this.#cleanEnd.checked();
     await this.#change(() => this.#collect());
-    this.#measurer.soon();
     return result;
   }
 

@@ -1,6 +1,6 @@
 /** Finds damage to unpacked layers, and takes a damaged one out of the way of a new one. */
 import { randomUUID } from 'node:crypto';
-import { mkdir, readdir, rename, rmdir } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hexOf } from '../core/digest.js';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
@@ -38,7 +38,9 @@ export class OverlayLayerUpkeep implements LayerUpkeep {
     const record = this.#record(key);
     const listing = await this.#addon.treeListing(this.#files(key), false);
     // Removed or retired meanwhile: another one's folder must not get this record.
-    if (this.#records.get(key) !== record) this.#record(key);
+    if (this.#records.get(key) !== record) {
+      throw new RuntimeError('aborted', `layer ${key} was replaced while it was measured`);
+    }
     const measured = { ...record, listing };
     await writeFileAtomic(join(this.#folder(key), 'layer.json'), JSON.stringify(measured));
     this.#records.set(key, measured);
@@ -74,6 +76,16 @@ export class OverlayLayerUpkeep implements LayerUpkeep {
       // EIO, EUCLEAN and the like: of a draft just written as good as never.
       if (error instanceof Error && 'syscall' in error) return false;
       throw error;
+    }
+  }
+
+  async condemn(key: string): Promise<void> {
+    try {
+      // Without its record a folder is no layer.
+      await rm(join(this.#folder(key), 'layer.json'), { force: true });
+      await syncFolder(this.#folder(key));
+    } catch {
+      // Its folder is gone, or the disk is read-only: the next check finds it damaged again.
     }
   }
 

@@ -30,29 +30,58 @@ export interface CheckedStore {
 interface Run {
   store: CheckedStore;
   options: CheckOptions;
+  /** Of what is mended. */
   signal: AbortSignal;
-  findings: ImageFinding[];
+  /** Of what is looked at. */
+  looking: AbortSignal;
+  found(finding: ImageFinding): void;
 }
 
 const CHUNK_BYTES = 256 << 10;
 
 export async function checkStore(store: CheckedStore, options: CheckOptions): Promise<ImageCheck> {
   const signal = options.signal ?? new AbortController().signal;
-  const run: Run = { store, options, signal, findings: [] };
-  const looked = { images: store.images().length + store.withheld().length, blobs: 0, layers: 0 };
-  if (options.depth !== 'known') {
-    looked.blobs = await checkBlobs(run);
-    looked.layers = await checkLayers(run);
+  const { depth, enough, onFinding } = options;
+  const findings: ImageFinding[] = [];
+  const run: Run = {
+    store,
+    options,
+    signal,
+    looking: enough ? AbortSignal.any([signal, enough]) : signal,
+    found: (finding) => {
+      findings.push(finding);
+      onFinding?.(finding);
+    },
+  };
+  const images = chosenImages(run).length + store.withheld().length;
+  const looked = { images, blobs: 0, layers: 0 };
+  try {
+    if (depth !== 'known') {
+      looked.blobs = await checkBlobs(run);
+      looked.layers = await checkLayers(run);
+    }
+  } finally {
+    // Whatever has ended the looking: nobody else would mend what it found.
+    for (const { image, reason } of store.withheld()) {
+      if (!signal.aborted) await mendImage(run, image, reason);
+    }
   }
-  for (const { image, reason } of store.withheld()) await mendImage(run, image, reason);
-  return { depth: options.depth, ...looked, findings: run.findings };
+  return { depth, ...looked, findings };
+}
+
+function chosenImages({ store, options }: Run): StoredImage[] {
+  const { images } = options;
+  return store.images().filter(({ id }) => images?.has(id) ?? true);
 }
 
 async function checkBlobs(run: Run): Promise<number> {
   const { blobs } = run.store;
-  const digests = [...blobs.list()].map(([digest]) => digest);
+  const chosen = run.options.images && chosenImages(run);
+  const digests = [...blobs.list()]
+    .map(([digest]) => digest)
+    .filter((digest) => chosen?.some((image) => uses(image, digest)) ?? true);
   for (const digest of digests) {
-    run.signal.throwIfAborted();
+    run.looking.throwIfAborted();
     const reason = await findBlobDamage(run, digest);
     if (reason === null) continue;
     // Gone first: whoever pulls from now on fetches it anew.
@@ -63,7 +92,7 @@ async function checkBlobs(run: Run): Promise<number> {
       await run.store.quarantine(image.id, `blob ${digest} is damaged: ${reason}`);
     }
     const outcome = broken.length > 0 ? 'quarantined' : 'incomplete';
-    run.findings.push({ what: 'blob', digest, reason, outcome, images: named(users) });
+    run.found({ what: 'blob', digest, reason, outcome, images: named(users) });
   }
   return digests.length;
 }
@@ -80,7 +109,7 @@ async function findBlobDamage(run: Run, digest: string): Promise<string | null> 
   const chunk = Buffer.alloc(CHUNK_BYTES);
   try {
     for (;;) {
-      run.signal.throwIfAborted();
+      run.looking.throwIfAborted();
       const beganAt = performance.now();
       const { bytesRead } = await opened.file.read(chunk, 0, chunk.length);
       if (bytesRead === 0) break;
@@ -88,7 +117,7 @@ async function findBlobDamage(run: Run, digest: string): Promise<string | null> 
       if (run.options.gentle === true) await sleep(performance.now() - beganAt);
     }
   } catch (error) {
-    run.signal.throwIfAborted();
+    run.looking.throwIfAborted();
     return `it cannot be read: ${messageOf(error)}`;
   } finally {
     await opened.file.close();
@@ -101,11 +130,11 @@ async function checkLayers(run: Run): Promise<number> {
   const { layers } = run.store;
   const places = await placesOf(run);
   for (const [key, place] of places) {
-    run.signal.throwIfAborted();
+    run.looking.throwIfAborted();
     if (!layers.has(key)) continue;
     const reason = await findLayerDamage(run, key, place);
     if (reason === null) continue;
-    layers.condemn(key, reason);
+    await layers.condemn(key, reason);
     for (const image of run.store.images()) {
       const isUser = layerKeys(image.layers, layers.keyedBy).some((each) => each.key === key);
       if (isUser) await run.store.withhold(image, `layer ${key} is damaged: ${reason}`);
@@ -120,11 +149,11 @@ interface Place {
   descriptor: Descriptor | undefined;
 }
 
-async function placesOf({ store, signal }: Run): Promise<Map<string, Place>> {
+async function placesOf(run: Run): Promise<Map<string, Place>> {
   const places = new Map<string, Place>();
-  for (const image of store.images()) {
-    signal.throwIfAborted();
-    for (const place of await placesIn(store, image)) {
+  for (const image of chosenImages(run)) {
+    run.looking.throwIfAborted();
+    for (const place of await placesIn(run.store, image)) {
       const known = places.get(place.layer.key);
       if (known?.descriptor === undefined) places.set(place.layer.key, place);
     }
@@ -141,7 +170,7 @@ async function placesIn({ blobs, layers }: CheckedStore, image: StoredImage): Pr
 }
 
 async function findLayerDamage(
-  { store: { layers }, options, signal }: Run,
+  { store: { layers }, options, looking }: Run,
   key: string,
   { layer, descriptor }: Place,
 ): Promise<string | null> {
@@ -152,7 +181,7 @@ async function findLayerDamage(
   if (condition.state === 'sound' && options.depth !== 'content') return null;
   if (!descriptor) return null;
   // Nobody has measured it yet, or everything is asked for: only its blob can tell.
-  const isSame = await layers.matchesBlob({ layer, descriptor }, signal);
+  const isSame = await layers.matchesBlob({ layer, descriptor }, looking);
   return isSame === false ? 'its files are not what its blob unpacks to' : null;
 }
 
@@ -175,12 +204,12 @@ async function mendImage(run: Run, image: StoredImage, reason: string): Promise<
       await layers.ensure(wanted, signal, SILENT);
     }
     await store.giveBack(image.id);
-    run.findings.push({ ...finding, outcome: 'mended' });
+    run.found({ ...finding, outcome: 'mended' });
   } catch (error) {
     signal.throwIfAborted();
     const why = `${reason}; it cannot be made anew: ${messageOf(error)}`;
     if (await store.quarantine(image.id, why)) {
-      run.findings.push({ ...finding, reason: why, outcome: 'quarantined' });
+      run.found({ ...finding, reason: why, outcome: 'quarantined' });
     }
   } finally {
     for (const release of unpin) release();

@@ -13,6 +13,8 @@ export interface LayerMeasurerOptions {
 export class LayerMeasurer {
   readonly #options: LayerMeasurerOptions;
   #timer: NodeJS.Timeout | undefined;
+  #running: Promise<void> = Promise.resolve();
+  #isClosed = false;
 
   constructor(options: LayerMeasurerOptions) {
     this.#options = options;
@@ -20,19 +22,37 @@ export class LayerMeasurer {
 
   /** Something has happened: there may be new layers. */
   soon(): void {
-    this.stop();
+    clearTimeout(this.#timer);
     const { layers, quietMs } = this.#options;
-    if (layers.unmeasured().length === 0) return;
-    this.#timer = setTimeout(() => void this.#measure(), quietMs).unref();
+    if (this.#isClosed || layers.unmeasured().length === 0) return;
+    this.#timer = setTimeout(() => {
+      // One after the other: a layer is measured once, soon after it came.
+      this.#running = this.#running.then(() => this.#measure());
+    }, quietMs).unref();
   }
 
-  stop(): void {
+  /** Does `work` while nothing is measured; what came meanwhile is measured afterwards. */
+  async without<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#running.then(work);
+    this.#running = result.then(ignore, ignore);
+    try {
+      return await result;
+    } finally {
+      this.soon();
+    }
+  }
+
+  /** Measures nothing any more from its end on. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
     clearTimeout(this.#timer);
+    await this.#running;
   }
 
   async #measure(): Promise<void> {
     const { layers, isBusy } = this.#options;
     for (const key of layers.unmeasured()) {
+      if (this.#isClosed) return;
       if (isBusy()) {
         this.soon();
         return;
@@ -44,4 +64,8 @@ export class LayerMeasurer {
       }
     }
   }
+}
+
+function ignore(): void {
+  // The outcome is its caller's.
 }

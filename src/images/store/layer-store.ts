@@ -98,10 +98,11 @@ export class LayerStore {
     return this.#damaged.get(key);
   }
 
-  /** From now on it is not there, for whoever asks; its files stay for what runs on them. */
-  condemn(key: string, reason: string): void {
+  /** From now on it is not there, for whoever asks, nor after a restart; its files stay for what runs on them. */
+  async condemn(key: string, reason: string): Promise<void> {
     this.#layers.delete(key);
     this.#damaged.set(key, reason);
+    await this.upkeep?.condemn(key);
   }
 
   /** Those whose figures are an estimate. */
@@ -112,8 +113,12 @@ export class LayerStore {
 
   /** Measures a layer exactly, where the driver can; remembers the figures. */
   async measure(key: string): Promise<void> {
-    const measured = await this.upkeep?.measure(key);
-    if (measured && this.has(key)) this.#layers.set(key, measured);
+    // Not while it is made anew: what is found would be said of the wrong files.
+    await this.#fills.run(key, async () => {
+      if (!this.has(key)) return;
+      const measured = await this.upkeep?.measure(key);
+      if (measured && this.has(key)) this.#layers.set(key, measured);
+    });
   }
 
   /** Why a layer that is there cannot be used; undefined for any other. */

@@ -46,16 +46,18 @@ describe('damage to the image store', () => {
     mkdirSync(temp);
     images = await open();
   });
-  afterEach(() => {
-    for (const { close } of opened.splice(0)) close();
+  afterEach(async () => {
+    for (const { store, close } of opened.splice(0)) {
+      // What it measures later would be the next test's.
+      await store.close();
+      close();
+    }
     rmSync(temp, { recursive: true, force: true });
   });
 
+  /** Nothing is measured unless asked for: the stores of one test have one folder. */
   async function open(options: ImagesOptions = {}): Promise<OpenedImages> {
-    const next = await openImages(join(temp, 'images'), undefined, undefined, {
-      quietMs: 50,
-      ...options,
-    });
+    const next = await openImages(join(temp, 'images'), undefined, undefined, options);
     opened.push(next);
     return next;
   }
@@ -64,7 +66,8 @@ describe('damage to the image store', () => {
     writeLayout(layout(image), { [`example.org/${name}`]: image });
     assert.equal((await images.store.pull(layout(image), null, {})).id, image.id);
   }
-  /** Waits until new layers are measured. */
+  const measuring = (): Promise<OpenedImages> => open({ quietMs: 50 });
+  /** Waits until new layers are measured, as `measuring` stores do. */
   async function measured(): Promise<void> {
     for (const diffId of inFolder('layers').filter((name) => !name.startsWith('.'))) {
       const path = join(temp, 'images/layers', diffId, 'layer.json');
@@ -222,6 +225,7 @@ describe('damage to the image store', () => {
   });
 
   it('finds files that are not what was unpacked, and unpacks them again', async () => {
+    images = await measuring();
     await pull(one, 'one:1');
     await measured();
     const shared = (): string => join(filesOf(one, 0), 'd/shared');
@@ -266,6 +270,7 @@ describe('damage to the image store', () => {
   });
 
   it('quarantines what it cannot make anew, and mends it with the next pull', async () => {
+    images = await measuring();
     await pull(one, 'one:1');
     await pull(two, 'two:1');
     await measured();
@@ -282,7 +287,7 @@ describe('damage to the image store', () => {
 
   it('leaves the files of a damaged layer to the containers that stand on it', async () => {
     let inUse = new Set([one.id as ImageId]);
-    images = await open({ inUse: () => inUse });
+    images = await open({ inUse: () => inUse, quietMs: 50 });
     await pull(one, 'one:1');
     await measured();
     rmSync(join(filesOf(one, 0), 'd/shared'));
