@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ImageSpec } from '../src/cri/gen/image.js';
 import type { BuiltImage } from '../test/support/oci-image.js';
 import { figureOf, timed, type BenchContext, type Figure, type Part } from './figure.js';
@@ -23,6 +24,10 @@ const TMPFS = '/dev/shm';
 const PEER_MARK = 0.8;
 const FLOOR_MARK = 1.5;
 const GROWTH_BOUND_MB = 40;
+/** Of what stays once the image is gone again. */
+const KEPT_BOUND_MB = 10;
+/** The allocator and the garbage collector have given back by then what they do. */
+const IDLE_MS = 5000;
 
 interface Variant {
   name: string;
@@ -47,7 +52,7 @@ const VARIANTS: readonly Variant[] = [
 export const pull: Part = {
   names: figureNames(USUAL),
   about:
-    'PullImage of 8 layers of 25 MB from a registry on loopback to a tmpfs; beside plain programs that hash, decompress and write, without a network; growth of the agent meanwhile',
+    'PullImage of 8 layers of 25 MB from a registry on loopback to a tmpfs; beside plain programs that hash, decompress and write, without a network; growth of the agent meanwhile, and what of it is left after the removal',
   measure: (context) => measureVariants(context, [USUAL]),
 };
 
@@ -59,7 +64,7 @@ export const pullVariants: Part = {
 };
 
 function figureNames({ name }: Variant): string[] {
-  return [name, `${name}-floor`, `${name}-memory`];
+  return [name, `${name}-floor`, `${name}-memory`, `${name}-kept`];
 }
 
 async function measureVariants(
@@ -99,6 +104,7 @@ async function measureVariant(
         const target = join(agent.folder, 'floor');
         const samples: number[][] = [...sides, 'floor'].map(() => []);
         const growths: number[] = [];
+        const idle = resident(sides[0]?.pid ?? 0, 'VmRSS');
         const steps = [
           ...sides.map((side, index) => async () => {
             const grown = await pullOnce(
@@ -129,6 +135,8 @@ async function measureVariant(
             .map((name, index) => `${name} ${samples[index]?.map(Math.round).join(' ')}`)
             .join('; '),
         );
+        await sleep(IDLE_MS, undefined, { signal: context.signal });
+        const kept = resident(sides[0]?.pid ?? 0, 'VmRSS') - idle;
         const { name } = variant;
         const ours = samples[0] ?? [];
         return [
@@ -140,6 +148,7 @@ async function measureVariant(
             ours: Math.max(...growths),
             bound: GROWTH_BOUND_MB,
           },
+          { name: `${name}-kept`, unit: 'MB', ours: kept, bound: KEPT_BOUND_MB },
         ];
       } finally {
         await registry.stop();

@@ -18,6 +18,7 @@
 #include "addon/terminal_calls.h"
 #include "addon/tree_counter.h"
 #include "addon/tree_listing.h"
+#include "addon/tree_removal.h"
 
 namespace {
 
@@ -36,6 +37,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   pvecri::ExportCgroupSweeper(env, exports);
   pvecri::ExportTreeCounter(env, exports);
   pvecri::ExportTreeListing(env, exports);
+  pvecri::ExportTreeRemoval(env, exports);
   pvecri::ExportNotify(env, exports);
   pvecri::ExportLxcCalls(env, exports);
   pvecri::ExportTerminalCalls(env, exports);

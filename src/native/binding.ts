@@ -25,6 +25,12 @@ export interface NativeAddon {
     path: string,
     withContent: boolean,
   ): Promise<{ bytes: number; inodes: number; fingerprint: string }>;
+  /**
+   * Removes a folder with everything below it, however deep, or a file. OK when there is none. Follows no
+   * link; rejects with EXDEV or EBUSY where something is mounted below it, whose files stay. On a
+   * thread of its own.
+   */
+  removeTree(path: string): Promise<void>;
 
   pidfdOpen(pid: number): number;
   /** Throws ESRCH when the process is gone. */

@@ -7,7 +7,6 @@ import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import type { LayerCondition, LayerDraft, LayerUpkeep, StoredLayer } from '../core/ports.js';
 import type { NativeAddon } from '../native/binding.js';
 import { syncFolder, writeFileAtomic } from '../util/atomic-file.js';
-import { removeTree } from '../util/remove-tree.js';
 import type { LayerRecord } from './overlay-layer-record.js';
 
 /** Damaged layers that a container may stand on: overlayfs goes on with a folder that was renamed. */
@@ -21,13 +20,13 @@ export function ownFiles({ key, bytes, inodes }: StoredLayer): StoredLayer {
 export class OverlayLayerUpkeep implements LayerUpkeep {
   readonly #root: string;
   readonly #records: Map<string, LayerRecord>;
-  readonly #addon: Pick<NativeAddon, 'treeListing'>;
+  readonly #addon: Pick<NativeAddon, 'treeListing' | 'removeTree'>;
 
   /** `records` are those of the whole layers, by key, kept by the driver. */
   constructor(
     root: string,
     records: Map<string, LayerRecord>,
-    addon: Pick<NativeAddon, 'treeListing'>,
+    addon: Pick<NativeAddon, 'treeListing' | 'removeTree'>,
   ) {
     this.#root = root;
     this.#records = records;
@@ -112,7 +111,9 @@ export class OverlayLayerUpkeep implements LayerUpkeep {
       throw error;
     }
     const kept = names.filter((name) => used.has(`sha256:${name.slice(0, 64)}`));
-    for (const name of names) if (!kept.includes(name)) await removeTree(join(folder, name));
+    for (const name of names) {
+      if (!kept.includes(name)) await this.#addon.removeTree(join(folder, name));
+    }
     if (kept.length === 0) await rmdir(folder);
   }
 

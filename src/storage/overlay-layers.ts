@@ -24,7 +24,7 @@ import type {
 } from '../core/ports.js';
 import { syncFolder, writeFileAtomic } from '../util/atomic-file.js';
 import type { NativeAddon } from '../native/binding.js';
-import { removeTree } from '../util/remove-tree.js';
+import { Limit } from '../util/limit.js';
 import { parseLayerRecord, type LayerRecord } from './overlay-layer-record.js';
 import { OverlayLayerUpkeep, ownFiles, RETIRED } from './overlay-layer-upkeep.js';
 
@@ -32,6 +32,10 @@ const RECORD = 'layer.json';
 const FILES = 'fs';
 /** Drafts, and layers on their way out: emptied at the start. */
 const TEMPORARY = '.tmp';
+/** An image of many layers goes at once, each with a thread. */
+const MOST_REMOVALS = 4;
+
+type LayersAddon = Pick<NativeAddon, 'treeListing' | 'removeTree'>;
 
 /**
  * `<root>/<hex of diff_id>/` holds `fs/`, the layer's files as overlayfs wants them, and `layer.json`.
@@ -42,17 +46,19 @@ export class OverlayLayers implements LayerStorage {
   readonly upkeep: LayerUpkeep;
   readonly #root: string;
   readonly #records = new Map<string, LayerRecord>();
+  readonly #remove: (path: string) => Promise<void>;
 
-  private constructor(root: string, addon: Pick<NativeAddon, 'treeListing'>) {
+  private constructor(root: string, addon: LayersAddon) {
     this.#root = root;
+    this.#remove = atMostSome((path) => addon.removeTree(path));
     this.upkeep = new OverlayLayerUpkeep(root, this.#records, addon);
   }
 
   /** Makes the folder when it is not there, and removes what an earlier agent has left half done. */
-  static async open(root: string, addon: Pick<NativeAddon, 'treeListing'>): Promise<OverlayLayers> {
+  static async open(root: string, addon: LayersAddon): Promise<OverlayLayers> {
     const temporary = join(root, TEMPORARY);
     await mkdir(temporary, { recursive: true, mode: 0o700 });
-    for (const name of await readdir(temporary)) await removeTree(join(temporary, name));
+    for (const name of await readdir(temporary)) await addon.removeTree(join(temporary, name));
     return new OverlayLayers(root, addon);
   }
 
@@ -87,7 +93,7 @@ export class OverlayLayers implements LayerStorage {
       await target.chmod(0o755);
     } catch (error) {
       await target?.close();
-      await removeTree(folder);
+      await this.#remove(folder);
       throw wrap(error, `cannot make a folder for layer ${diffId}`);
     }
     const opened = target;
@@ -100,7 +106,7 @@ export class OverlayLayers implements LayerStorage {
       },
       discard: async () => {
         await opened.close();
-        await removeTree(folder);
+        await this.#remove(folder);
       },
     };
   }
@@ -115,7 +121,7 @@ export class OverlayLayers implements LayerStorage {
       if (!hasCode(error, 'ENOENT')) throw wrap(error, `cannot remove layer ${key}`);
     }
     this.#records.delete(key);
-    await removeTree(grave);
+    await this.#remove(grave);
   }
 
   /**
@@ -145,7 +151,7 @@ export class OverlayLayers implements LayerStorage {
   async #commit(folder: string, diffId: string, unpacked: UnpackReport): Promise<StoredLayer> {
     const first = this.#records.get(diffId);
     if (first) {
-      await removeTree(folder);
+      await this.#remove(folder);
       return toStored(first);
     }
     const record: LayerRecord = { version: 1, ...unpacked, diffId };
@@ -156,7 +162,7 @@ export class OverlayLayers implements LayerStorage {
       if (!hasCode(error, 'ENOTEMPTY', 'EEXIST')) throw error;
       if (this.#records.has(diffId)) {
         // Another draft was a moment ahead: what lies there is whole.
-        await removeTree(folder);
+        await this.#remove(folder);
       } else {
         // A layer that is damaged.
         await this.upkeep.retire(diffId);
@@ -182,4 +188,9 @@ export class OverlayLayers implements LayerStorage {
 function toStored({ diffId, bytes, inodes, listing }: LayerRecord): StoredLayer {
   if (listing === undefined) return { key: diffId, bytes, inodes, isMeasured: false };
   return ownFiles({ key: diffId, bytes: listing.bytes, inodes: listing.inodes });
+}
+
+function atMostSome(remove: (path: string) => Promise<void>): (path: string) => Promise<void> {
+  const limit = new Limit(MOST_REMOVALS);
+  return (path) => limit.run(() => remove(path));
 }

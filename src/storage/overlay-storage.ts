@@ -16,7 +16,6 @@ import type {
 } from '../core/ports.js';
 import type { NativeAddon } from '../native/binding.js';
 import { filesystemOf } from '../util/mountinfo.js';
-import { removeTree } from '../util/remove-tree.js';
 import { OverlayLayers } from './overlay-layers.js';
 import { probeOverlay } from './overlay-probe.js';
 import { ProjectQuotas, type QuotaAddon } from './project-quotas.js';
@@ -34,7 +33,7 @@ export interface OverlayStorageOptions {
 
 type OverlayAddon = Pick<
   NativeAddon,
-  'mountOverlay' | 'mountVolume' | 'mappedOwner' | 'TreeCounter' | 'treeListing'
+  'mountOverlay' | 'mountVolume' | 'mappedOwner' | 'TreeCounter' | 'treeListing' | 'removeTree'
 > &
   QuotaAddon;
 
@@ -79,7 +78,7 @@ export class OverlayStorage implements StorageDriver {
     const filesystem = filesystemOf(await realpath(root));
     await probeOverlay({ addon, folder: trash, filesystem });
     const quotas = await ProjectQuotas.open({ addon, root, filesystem, limitBytes });
-    for (const name of await readdir(trash)) await destroy(join(trash, name), quotas);
+    for (const name of await readdir(trash)) await destroy(addon, join(trash, name), quotas);
     await quotas?.sweep();
     const layers = await OverlayLayers.open(options.layersRoot, addon);
     return new OverlayStorage(options, layers, filesystem.mountpoint, quotas);
@@ -186,7 +185,7 @@ export class OverlayStorage implements StorageDriver {
     try {
       this.#projects.delete(id);
       await this.#bury(id, grave);
-      await destroy(grave, this.#quotas);
+      await destroy(this.#addon, grave, this.#quotas);
     } catch (error) {
       throw wrap(error, `cannot remove the root filesystem of container ${id}`);
     }
@@ -210,7 +209,7 @@ export class OverlayStorage implements StorageDriver {
       if (hasCode(error, 'ENOENT')) return;
       if (!hasCode(error, 'EXDEV')) throw error;
       // The administrator has made a project of what is above: nothing is moved into it from another.
-      await destroy(folder, this.#quotas);
+      await destroy(this.#addon, folder, this.#quotas);
     }
   }
 
@@ -237,14 +236,18 @@ const TRASH = '.trash';
 const EMPTY = '.empty';
 
 /** A container's folder with all that is in it, and the limit of its project. */
-async function destroy(folder: string, quotas: ProjectQuotas | undefined): Promise<void> {
+async function destroy(
+  addon: Pick<NativeAddon, 'removeTree'>,
+  folder: string,
+  quotas: ProjectQuotas | undefined,
+): Promise<void> {
   let project;
   try {
     project = await quotas?.projectOf(folder);
   } catch (error) {
     if (!hasCode(error, 'ENOENT', 'ENOTDIR')) throw error;
   }
-  await removeTree(folder);
+  await addon.removeTree(folder);
   if (project !== undefined) await quotas?.release(project);
 }
 

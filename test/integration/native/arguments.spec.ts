@@ -102,6 +102,7 @@ describe('the addon and bad arguments', () => {
         'projectUsages',
         'quotaState',
         'readFileInRoot',
+        'removeTree',
         'setProject',
         'setProjectLimit',
         'setTerminal',
