@@ -144,6 +144,24 @@ describe('registry source', () => {
         await assert.rejects(download(server, descriptor), expected);
       }
     });
+
+    it('takes no more than the size of a blob whose length nobody tells', async () => {
+      let sent = 0;
+      const server = await serve((_, response) => {
+        response.write(layer.bytes);
+        const chunk = Buffer.alloc(1 << 20);
+        const more = (): void => {
+          sent += chunk.length;
+          if (!response.destroyed && sent < 100 << 20) response.write(chunk, more);
+        };
+        more();
+      });
+      await assert.rejects(download(server, descriptor), {
+        kind: 'data-loss',
+        message: /came with more than \d+ bytes$/,
+      });
+      assert.ok(sent < 30 << 20);
+    });
   });
 
   describe('failures of a moment', () => {
