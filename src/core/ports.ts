@@ -420,7 +420,7 @@ export interface Verification {
   fingerprint: string;
   /** What was signed: an index or a manifest. */
   digest: string;
-  /** The name it was signed under. */
+  /** The name it was signed under; '' for a signature of a digest alone. */
   identity: string;
 }
 

@@ -129,7 +129,7 @@ export function scopesOfPath(path: string): string[] {
 /** A policy by which any one of `keys` must have signed, in whatever repository's name. */
 export function policyOfKeys(keys: KeySource[]): SignaturePolicy {
   return {
-    default: [{ type: 'sigstoreSigned', keys, identity: { type: 'any' } }],
+    default: [{ type: 'sigstoreSigned', keys, identity: { type: 'matchDigest' } }],
     transports: new Map(),
   };
 }

@@ -11,8 +11,8 @@ import type { JsonObject } from './json-shape.js';
 import { asObject, asString, onlyKeys, property } from './json-shape.js';
 
 export type IdentityRule =
-  /** Of no policy: for a person who asks whether a key has signed at all. */
-  | { type: 'any' }
+  /** The key has signed this digest, under whatever name. Ours: other readers of such files lack it. */
+  | { type: 'matchDigest' }
   | { type: 'matchExact' | 'matchRepoDigestOrExact' | 'matchRepository' }
   | { type: 'exactReference'; reference: string }
   | { type: 'exactRepository'; repository: string }
@@ -32,6 +32,7 @@ export function parseIdentityRule(value: unknown, where: string): IdentityRule {
   const type = asString(property(object, 'type'), `${where}.type`);
   const text = (key: string): string => asString(property(object, key), `${where}.${key}`);
   switch (type) {
+    case 'matchDigest':
     case 'matchExact':
     case 'matchRepoDigestOrExact':
     case 'matchRepository':
@@ -62,21 +63,25 @@ export function parseIdentityRule(value: unknown, where: string): IdentityRule {
       };
     default:
       throw refused(
-        `${where}.type ${JSON.stringify(type.slice(0, 80))} is unknown: use matchRepoDigestOrExact, matchExact, matchRepository, exactReference, exactRepository or remapIdentity`,
+        `${where}.type ${JSON.stringify(type.slice(0, 80))} is unknown: use matchRepoDigestOrExact, matchExact, matchRepository, exactReference, exactRepository, remapIdentity or matchDigest`,
       );
   }
 }
 
 /**
- * Why a signature that names `signed` does not count for `image`; null when it does. An image that did
+ * Why a signature that names `signed` (null: nothing) does not count for `image`; null when it does. An image that did
  * not come from a registry (null) has no name of its own to compare with.
  */
 export function identityFault(
   rule: IdentityRule,
-  signed: string,
+  signed: string | null,
   image: ImageReference | null,
 ): string | null {
-  if (rule.type === 'any') return null;
+  if (rule.type === 'matchDigest') return null;
+  // Otherwise whoever writes to the repository could put another image the key has signed in its place.
+  if (signed === null) {
+    return `it names no image, as all of its format (cosign 3), and ${rule.type} wants a name: signedIdentity matchDigest takes it, where the key alone may decide`;
+  }
   const found = parseSigned(signed);
   if (!found) return `it names ${quote(signed)}, which is no image reference`;
   const expected = (what: string): string => `it is for ${quote(signed)}, not for ${what}`;

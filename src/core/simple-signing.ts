@@ -14,7 +14,7 @@ const SIGNED_TYPE = 'cosign container image signature';
 export const MAX_PAYLOAD_BYTES = 64 << 10;
 const MOST_SIGNATURES = 50;
 /** Of an RSA key of 16384 bits, in base64. */
-const MOST_SIGNATURE_CHARACTERS = 2732;
+export const MOST_SIGNATURE_CHARACTERS = 2732;
 
 export interface AttachedSignature {
   payload: Descriptor;
@@ -25,8 +25,8 @@ export interface AttachedSignature {
 export interface SignedClaim {
   /** Of the manifest or index. */
   digest: string;
-  /** The name it was signed under, as the signer has written it. */
-  reference: string;
+  /** The name it was signed under, as the signer has written it; null where the format has none. */
+  reference: string | null;
 }
 
 /** Where the signatures of a manifest are: in the same repository, under this tag. */

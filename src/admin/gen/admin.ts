@@ -243,7 +243,7 @@ export interface ImageVerification {
   fingerprint: string;
   /** What was signed: an index or a manifest. */
   digest: string;
-  /** The name it was signed under. */
+  /** The name it was signed under; empty for a signature of a digest alone. */
   identity: string;
 }
 

@@ -72,7 +72,8 @@ function describe(reference: string, verified: VerifyImageResponse): string {
   ];
   if (verifications.length === 0) lines.push(['Signature', 'none is needed']);
   for (const { key, fingerprint, digest, identity } of verifications) {
-    lines.push(['Signed by', `${key} (${fingerprint})`], ['as', identity]);
+    lines.push(['Signed by', `${key} (${fingerprint})`]);
+    lines.push(['as', identity === '' ? 'a digest alone, without a name' : identity]);
     if (!repoDigest.endsWith(digest)) lines.push(['of', digest]);
   }
   return lines.map(([name, value]) => `${`${name}:`.padEnd(13)}${printable(value)}\n`).join('');

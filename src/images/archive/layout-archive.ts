@@ -11,7 +11,7 @@ import {
 } from '../../core/oci.js';
 import type { ArchivedImage, ImageSource, RootDocument } from '../source/image-source.js';
 import type { LayoutFiles } from './layout-files.js';
-import { LayoutBlobs, nameOfEntry, readAndClose } from './layout-source.js';
+import { isAttachment, LayoutBlobs, nameOfEntry, readAndClose } from './layout-source.js';
 
 export async function readLayoutArchive(
   files: LayoutFiles,
@@ -22,9 +22,10 @@ export async function readLayoutArchive(
   if (part === undefined) throw new RuntimeError('invalid-argument', `the archive lacks ${what}`);
   const index = parseManifest(await readAndClose(part, what, MAX_MANIFEST_BYTES), '', what);
   if (index.kind !== 'index') throw new RuntimeError('invalid-argument', `${what} is no index`);
-  const isOnlyOne = new Set(index.manifests.map(({ digest }) => digest)).size === 1;
+  const entries = index.manifests.filter((entry) => !isAttachment(entry));
+  const isOnlyOne = new Set(entries.map(({ digest }) => digest)).size === 1;
   const byName = new Map<string, { name: ImageReference | undefined; entries: Descriptor[] }>();
-  for (const entry of index.manifests) {
+  for (const entry of entries) {
     const found = nameOfEntry(entry, name, isOnlyOne);
     const key = found === undefined ? entry.digest : formatImageReference(found);
     const group = byName.get(key) ?? { name: found, entries: [] };

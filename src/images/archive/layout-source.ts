@@ -11,6 +11,7 @@ import {
 } from '../../core/image-reference.js';
 import type { ImageReference } from '../../core/image-reference.js';
 import { hexOf } from '../../core/digest.js';
+import { isAttachmentTag } from '../../core/referrers.js';
 import type { Descriptor, Index } from '../../core/oci.js';
 import { MAX_MANIFEST_BYTES, parseManifest } from '../../core/oci.js';
 import { downloadBlob, type BlobPart } from '../source/blob-download.js';
@@ -108,13 +109,13 @@ export class LayoutSource implements ImageSource {
     const named = index.manifests.map((descriptor) => ({ descriptor, name: refName(descriptor) }));
     const wanted = this.#wanted;
     if (wanted === '') {
-      const [only, ...more] = named;
+      const [only, ...more] = named.filter(({ descriptor }) => !isAttachment(descriptor));
       if (only && more.length === 0) return only.descriptor;
       const names = named.map(({ name }) => name).filter((name) => name !== '');
       throw new RuntimeError(
         only ? 'invalid-argument' : 'not-found',
         only
-          ? `${path} holds ${named.length} images, name one of them after the path: ${names.slice(0, 20).join(', ')}`
+          ? `${path} holds ${more.length + 1} images, name one of them after the path: ${names.slice(0, 20).join(', ')}`
           : `${path} holds no image`,
       );
     }
@@ -152,6 +153,11 @@ function annotation(descriptor: Descriptor, name: string): string {
 
 function refName(descriptor: Descriptor): string {
   return annotation(descriptor, REF_NAME);
+}
+
+/** Signatures and the like of another entry: found when that is checked, and no images. */
+export function isAttachment(descriptor: Descriptor): boolean {
+  return isAttachmentTag(refName(descriptor).replace(/^.*:/s, ''));
 }
 
 /**

@@ -1,10 +1,11 @@
 /** An image of a registry, by the OCI distribution protocol. */
 import { createHash } from 'node:crypto';
-import { RuntimeError } from '../../core/errors.js';
+import { RuntimeError, type ErrorKind } from '../../core/errors.js';
 import { formatImageReference, imageName } from '../../core/image-reference.js';
 import type { ImageReference } from '../../core/image-reference.js';
 import type { Descriptor } from '../../core/oci.js';
 import { INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_BYTES } from '../../core/oci.js';
+import { parseReferrers } from '../../core/referrers.js';
 import { downloadBlob, type BlobPart } from '../source/blob-download.js';
 import { discard, headerOf, readBody, type Response } from './http-client.js';
 import type { ImageSource, LayerRequest, RootDocument } from '../source/image-source.js';
@@ -25,6 +26,22 @@ export function createRegistryOpener(
     return new RegistrySource(reference, new RegistryClient(access));
   };
 }
+
+const REFERRERS_TYPE = 'application/vnd.oci.image.index.v1+json';
+const MOST_REFERRER_PAGES = 10;
+
+interface ReferrersPage {
+  listed: Descriptor[];
+  nextQuery: string | undefined;
+}
+
+/** What registries without the referrers API answer to its path: 400, 404, 405 or 406. */
+const KINDS_WITHOUT_API: readonly ErrorKind[] = [
+  'invalid-argument',
+  'not-found',
+  'unimplemented',
+  'unknown',
+];
 
 const ACCEPT = [...INDEX_TYPES, ...MANIFEST_TYPES].join(', ');
 
@@ -86,6 +103,39 @@ export class RegistrySource implements ImageSource {
     );
   }
 
+  async referrers(digest: string, signal: AbortSignal): Promise<Descriptor[] | undefined> {
+    const found: Descriptor[] = [];
+    let query: string | undefined = '';
+    for (let page = 1; page <= MOST_REFERRER_PAGES && query !== undefined; page += 1) {
+      const answer = await this.#referrersPage(digest, query, signal);
+      found.push(...(answer?.listed ?? []));
+      query = answer?.nextQuery;
+    }
+    return found.length > 0 ? found : undefined;
+  }
+
+  async #referrersPage(
+    digest: string,
+    query: string,
+    signal: AbortSignal,
+  ): Promise<ReferrersPage | undefined> {
+    const what = `list of referrers of ${imageName(this.#reference)}@${digest}`;
+    const get = {
+      path: `referrers/${digest}${query}`,
+      what,
+      capability: 'resolve',
+      headers: { accept: REFERRERS_TYPE },
+      signal,
+    } as const;
+    try {
+      return await this.#client.get(get, (response) => readReferrers(response, what));
+    } catch (error) {
+      const isWithout = error instanceof RuntimeError && KINDS_WITHOUT_API.includes(error.kind);
+      if (isWithout) return undefined;
+      throw error;
+    }
+  }
+
   async fetchLayer({ descriptor, file, signal, onBytes }: LayerRequest): Promise<void> {
     try {
       await downloadBlob({
@@ -126,6 +176,25 @@ export class RegistrySource implements ImageSource {
 
 function startOf(response: Response): number {
   return Number(/^bytes (\d+)-/.exec(headerOf(response, 'content-range'))?.[1] ?? Number.NaN);
+}
+
+async function readReferrers(response: Response, what: string): Promise<ReferrersPage> {
+  let listed: Descriptor[];
+  try {
+    listed = parseReferrers(await readBody(response, what, MAX_MANIFEST_BYTES), what);
+  } catch (error) {
+    // An answer that is malformed must not pass for one of a registry without the API.
+    const isMalformed = error instanceof RuntimeError && error.kind === 'invalid-argument';
+    throw isMalformed ? new RuntimeError('data-loss', error.message, error) : error;
+  }
+  // A mirror that keeps no such lists may say so by an empty one: the next server is asked.
+  if (listed.length === 0) throw new RuntimeError('not-found', `${what} is empty`);
+  return { listed, nextQuery: nextQuery(headerOf(response, 'link')) };
+}
+
+/** That of the next page (RFC 8288): its path is the one that was asked, whatever the link says. */
+function nextQuery(link: string): string | undefined {
+  return /<[^>?]*(\?[^>]*)>\s*;[^,]*\brel="?next"?/.exec(link)?.[1];
 }
 
 /** A length that is wrong already says so before a byte is read. */

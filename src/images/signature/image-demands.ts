@@ -5,9 +5,9 @@ import type { ImageReference } from '../../core/image-reference.js';
 import type { Verification } from '../../core/ports.js';
 import type { KeySource, ScopedRequirements, SigstoreSigned } from '../../core/signature-policy.js';
 import { identityFault } from '../../core/signed-identity.js';
-import { parseSignedClaim, signatureTag } from '../../core/simple-signing.js';
 import type { OpenSibling } from '../source/image-origin-source.js';
-import { fetchSignatures, type Signature } from './cosign-signatures.js';
+import type { FoundSignature } from './found-signature.js';
+import { ImageSignatures } from './image-signatures.js';
 import { parsePublicKey, type SigningKey } from './public-key.js';
 
 export interface DemandingImage {
@@ -79,16 +79,13 @@ export class ImageDemands {
 
   /** The signature that met each requirement. */
   async check(content: CheckedContent): Promise<Verification[]> {
-    const fetched = new Map<string, Promise<Signature[]>>();
-    const signaturesOf = (digest: string): Promise<Signature[]> => {
-      const known =
-        fetched.get(digest) ?? fetchSignatures(digest, content.openSibling, content.signal);
-      fetched.set(digest, known);
-      return known;
-    };
+    const signatures = content.digests.map((digest) => ({
+      digest,
+      found: new ImageSignatures(digest, content.openSibling, content.signal),
+    }));
     const met: Verification[] = [];
     for (const [requirement, keys] of this.#keys) {
-      met.push(await this.#meet(requirement, keys, content.digests, signaturesOf));
+      met.push(await this.#meet(requirement, keys, signatures));
     }
     return met;
   }
@@ -96,64 +93,47 @@ export class ImageDemands {
   async #meet(
     requirement: SigstoreSigned,
     keys: readonly NamedKey[],
-    digests: readonly string[],
-    signaturesOf: (digest: string) => Promise<Signature[]>,
+    signatures: readonly { digest: string; found: ImageSignatures }[],
   ): Promise<Verification> {
     const reasons: string[] = [];
-    for (const digest of digests) {
-      const signatures = await readSignatures(digest, signaturesOf, reasons);
-      for (const [index, signature] of signatures.entries()) {
+    for (const { digest, found } of signatures) {
+      for await (const signature of found.read()) {
+        if ('fault' in signature) {
+          reasons.push(signature.fault);
+          continue;
+        }
         const met = this.#verify(signature, requirement, keys, digest);
         if (typeof met === 'object') return met;
-        reasons.push(`signature ${index + 1} of ${digest} does not count: ${met}`);
+        reasons.push(`${signature.name} does not count: ${met}`);
       }
     }
     const more = reasons.length - MOST_REASONS;
     const listed = reasons.slice(0, MOST_REASONS).join('; ');
     throw refusal(
-      `image ${this.#image.name} (${digests[0] ?? ''}) is not signed as ${this.where} demands: ${listed}${more > 0 ? `; and ${more} more` : ''}; sign it with cosign sign --key, or change the policy`,
+      `image ${this.#image.name} (${signatures[0]?.digest ?? ''}) is not signed as ${this.where} demands: ${listed}${more > 0 ? `; and ${more} more` : ''}; sign it with cosign sign --key, or change the policy`,
     );
   }
 
-  /** Or why it does not count. Nothing of a payload is read before its signature holds. */
+  /** Or why it does not count. Nothing of what was signed is read before the signature holds. */
   #verify(
-    { payload, signature }: Signature,
+    { signed, signature, readClaim }: FoundSignature,
     { identity }: SigstoreSigned,
     keys: readonly NamedKey[],
     digest: string,
   ): Verification | string {
-    const key = keys.find((candidate) => candidate.hasSigned(payload, signature));
+    const key = keys.find((candidate) => candidate.hasSigned(signed, signature));
     if (!key) return `it was made by no key of ${keys.map(({ name }) => name).join(', ')}`;
     try {
-      const claim = parseSignedClaim(payload, 'its payload');
+      const claim = readClaim();
       if (claim.digest !== digest) return `it is for ${claim.digest}`;
       const fault = identityFault(identity, claim.reference, this.#image.reference);
       if (fault !== null) return fault;
       const { name, fingerprint } = key;
-      return { key: name, fingerprint, digest, identity: claim.reference };
+      return { key: name, fingerprint, digest, identity: claim.reference ?? '' };
     } catch (error) {
       if (error instanceof RuntimeError) return error.message;
       throw error;
     }
-  }
-}
-
-/** What is malformed is told as a reason; a registry that cannot be asked ends the check. */
-async function readSignatures(
-  digest: string,
-  signaturesOf: (digest: string) => Promise<Signature[]>,
-  reasons: string[],
-): Promise<Signature[]> {
-  try {
-    const signatures = await signaturesOf(digest);
-    if (signatures.length === 0) reasons.push(`there is no signature ${signatureTag(digest)}`);
-    return signatures;
-  } catch (error) {
-    const isMalformed =
-      error instanceof RuntimeError && ['invalid-argument', 'data-loss'].includes(error.kind);
-    if (!isMalformed) throw error;
-    reasons.push(error.message);
-    return [];
   }
 }
 

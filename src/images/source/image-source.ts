@@ -28,6 +28,11 @@ export interface ImageSource {
   fetchDocument(descriptor: Descriptor, maxBytes: number, signal: AbortSignal): Promise<Uint8Array>;
   /** A compressed layer. */
   fetchLayer(request: LayerRequest): Promise<void>;
+  /**
+   * What may be a sigstore bundle of a manifest in the same place, undefined when nothing is told: a list
+   * may then be under a tag. Left out where nothing but tags can tell.
+   */
+  referrers?(digest: string, signal: AbortSignal): Promise<Descriptor[] | undefined>;
 }
 
 /** One of the images in an archive. */

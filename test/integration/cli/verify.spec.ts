@@ -6,6 +6,7 @@ import { PullImageRequest } from '../../../src/cri/gen/index.js';
 import { TestAgent } from '../../support/agent.js';
 import { ecKeys, payloadOf, signatureManifest, signPayload } from '../../support/cosign.js';
 import { buildImage, writeLayout } from '../../support/oci-image.js';
+import { referrerOf, referrersImage, signBundle, statementOf } from '../../support/sigstore.js';
 import { file } from '../../support/tar.js';
 import { makeTempFolder, removeTempFolder } from '../../support/temp.js';
 import { pvecri } from './command.js';
@@ -84,6 +85,27 @@ describe('verify', () => {
     writeFileSync(mine, '{"default":[{"type":"insecureAcceptAnything"}]}');
     const open = await pvecri(agent, ['verify', '--policy', mine, reference]);
     assert.match(open.stdout, /^Signature: +none is needed$/m);
+  });
+
+  it('tells of a signature of cosign 3 that it names no image', async () => {
+    const layout = join(temp, 'bundled');
+    mkdirSync(layout);
+    const referrer = referrerOf(signBundle(statementOf(digest), key));
+    writeLayout(layout, {
+      'example.org/app:1': image,
+      [`example.org/app:${digest.replace(':', '-')}`]: { ...image, ...referrersImage([referrer]) },
+    });
+    const bundled = `oci:${layout}:1`;
+    const byKey = await pvecri(agent, ['verify', '--key', join(temp, 'cosign.pub'), bundled]);
+    assert.equal(byKey.code, 0, byKey.stderr);
+    assert.match(
+      byKey.stdout,
+      /^Signed by: +\S+cosign\.pub \(SHA256:\S{43}\)\nas: +a digest alone/m,
+    );
+    writePolicy('cosign.pub', 'named.json');
+    const byPolicy = await pvecri(agent, ['verify', '--policy', join(temp, 'named.json'), bundled]);
+    assert.equal(byPolicy.code, 1);
+    assert.match(byPolicy.stderr, /bundle sha256:.* names no image.*exactRepository wants a name/);
   });
 
   it('refuses wrong usage', async () => {

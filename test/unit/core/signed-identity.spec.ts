@@ -55,6 +55,22 @@ describe('signed identity', () => {
     }
   });
 
+  it('is wanted by all but matchDigest', () => {
+    const image = parseImageReference('r.io/a/b:1');
+    for (const [rule] of cases) {
+      const parsed = parseIdentityRule(rule, 'signedIdentity');
+      assert.match(identityFault(parsed, null, image) ?? '', /names no image/);
+    }
+    const any = parseIdentityRule({ type: 'matchDigest' }, 'signedIdentity');
+    for (const signed of [null, '', 'x.io/y:1'])
+      assert.equal(identityFault(any, signed, image), null);
+    assert.equal(identityFault(any, null, null), null);
+    assert.throws(
+      () => parseIdentityRule({ type: 'matchDigest', prefix: 'r.io' }, 'signedIdentity'),
+      /unknown key "prefix"/,
+    );
+  });
+
   it('is remapped below the prefix alone', () => {
     const remap = (prefix: string, signedPrefix: string) => ({
       type: 'remapIdentity',
