@@ -14,8 +14,10 @@ import { AdminService, AttachStart, ExecStart, type Output } from './gen/admin.j
 import { loadImages } from './load-client.js';
 import type { Input } from './stream-call.js';
 
-export { ArchiveFormat, LayerState, PushState } from './gen/admin.js';
+export { ArchiveFormat, CheckDepth, FindingOutcome, LayerState, PushState } from './gen/admin.js';
 export type {
+  ImageFinding,
+  ImagesChecked,
   ImageSummary,
   Output,
   PrunedImage,
@@ -35,6 +37,7 @@ const IMAGE_CALLS = {
   saveImages: AdminService.saveImages,
   pushImage: AdminService.pushImage,
   verifyImage: AdminService.verifyImage,
+  checkImages: AdminService.checkImages,
 };
 
 export interface AdminClient {

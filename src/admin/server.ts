@@ -12,6 +12,8 @@ import {
   AdminService,
   type AttachInput,
   type AttachStart,
+  type CheckImagesEvent,
+  type CheckImagesRequest,
   type ExecInput,
   type ExecStart,
   type ListImagesRequest,
@@ -34,6 +36,7 @@ import {
   type VerifyImageResponse,
   type WindowSize,
 } from './gen/admin.js';
+import { checkImages } from './image-check-call.js';
 import { loadImages } from './load-call.js';
 import { listPulls, pullImage, watchPulls } from './pull-calls.js';
 import { listImages, pruneImages, pushImage, saveImages, tagImage } from './image-calls.js';
@@ -96,6 +99,11 @@ export function createAdminServer(context: RuntimeContext, gate: Gate): FrontEnd
       gate,
       'VerifyImage',
       (request, call) => verifyImage(context, request, call.signal),
+    ),
+    checkImages: eventHandler<CheckImagesRequest, CheckImagesEvent>(
+      wiring,
+      'CheckImages',
+      (request, caller) => checkImages(context, request, caller),
     ),
   });
   const front = frontEnd(server);

@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.js';
 import { addCompletion } from './commands/completion.js';
 import { addAttach } from './commands/attach.js';
+import { addCheck } from './commands/check.js';
 import { addDoctor } from './commands/doctor.js';
 import { addExec } from './commands/exec.js';
 import { addImages } from './commands/images.js';
@@ -137,6 +138,7 @@ function program(session: Session, host: Host): Command {
   addLoad(root, session);
   addPrune(root, session);
   addVerify(root, session);
+  addCheck(root, session);
   addDoctor(root, session);
   addCompletion(root, session);
   return root;

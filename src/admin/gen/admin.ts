@@ -46,6 +46,41 @@ export namespace LayerState {
   export type UNRECOGNIZED = typeof LayerState.UNRECOGNIZED;
 }
 
+export const CheckDepth = {
+  /** CHECK_DEPTH_LISTING - Blobs are hashed; files of layers compared by name, type, owner, mode, size and time. */
+  CHECK_DEPTH_LISTING: 0,
+  /** CHECK_DEPTH_CONTENT - Layers are unpacked anew and compared byte by byte. */
+  CHECK_DEPTH_CONTENT: 1,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type CheckDepth = typeof CheckDepth[keyof typeof CheckDepth];
+
+export namespace CheckDepth {
+  export type CHECK_DEPTH_LISTING = typeof CheckDepth.CHECK_DEPTH_LISTING;
+  export type CHECK_DEPTH_CONTENT = typeof CheckDepth.CHECK_DEPTH_CONTENT;
+  export type UNRECOGNIZED = typeof CheckDepth.UNRECOGNIZED;
+}
+
+export const FindingOutcome = {
+  /** FINDING_OUTCOME_MENDED - As it should be again. */
+  FINDING_OUTCOME_MENDED: 0,
+  /** FINDING_OUTCOME_INCOMPLETE - The images run, but cannot be saved, pushed or mended until they are pulled again. */
+  FINDING_OUTCOME_INCOMPLETE: 1,
+  /** FINDING_OUTCOME_QUARANTINED - The images are not listed until they are pulled again. */
+  FINDING_OUTCOME_QUARANTINED: 2,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type FindingOutcome = typeof FindingOutcome[keyof typeof FindingOutcome];
+
+export namespace FindingOutcome {
+  export type FINDING_OUTCOME_MENDED = typeof FindingOutcome.FINDING_OUTCOME_MENDED;
+  export type FINDING_OUTCOME_INCOMPLETE = typeof FindingOutcome.FINDING_OUTCOME_INCOMPLETE;
+  export type FINDING_OUTCOME_QUARANTINED = typeof FindingOutcome.FINDING_OUTCOME_QUARANTINED;
+  export type UNRECOGNIZED = typeof FindingOutcome.UNRECOGNIZED;
+}
+
 export const ArchiveFormat = {
   ARCHIVE_FORMAT_OCI: 0,
   /** ARCHIVE_FORMAT_DOCKER - As docker save. */
@@ -245,6 +280,46 @@ export interface ImageVerification {
   digest: string;
   /** The name it was signed under; empty for a signature of a digest alone. */
   identity: string;
+}
+
+export interface CheckImagesRequest {
+  /** Names, digests, ids or unique prefixes of ids; all images if empty. */
+  references: string[];
+  depth: CheckDepth;
+}
+
+export interface CheckImagesEvent {
+  event: { $case: "finding"; value: ImageFinding } | { $case: "checked"; value: ImagesChecked } | undefined;
+}
+
+export interface ImageFinding {
+  /** blob or image */
+  what: string;
+  /** Of the blob; of an image its id. */
+  digest: string;
+  reason: string;
+  outcome: FindingOutcome;
+  /** Those that it is about. */
+  images: DamagedImage[];
+}
+
+export interface DamagedImage {
+  id: string;
+  names: string[];
+}
+
+export interface ImagesChecked {
+  /** How many were looked at. */
+  images: number;
+  blobs: number;
+  layers: number;
+  /** Records of images that are not used, now or since earlier; none where references were given. */
+  unused: UnusedRecord[];
+}
+
+export interface UnusedRecord {
+  path: string;
+  reason: string;
 }
 
 export interface ListImagesRequest {
@@ -2020,6 +2095,482 @@ export const ImageVerification: MessageFns<ImageVerification> = {
   },
 };
 
+function createBaseCheckImagesRequest(): CheckImagesRequest {
+  return { references: [], depth: 0 };
+}
+
+export const CheckImagesRequest: MessageFns<CheckImagesRequest> = {
+  encode(message: CheckImagesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.references) {
+      writer.uint32(10).string(v!);
+    }
+    if (message.depth !== 0) {
+      writer.uint32(16).int32(message.depth);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CheckImagesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCheckImagesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.references.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.depth = reader.int32() as any;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CheckImagesRequest>): CheckImagesRequest {
+    return CheckImagesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CheckImagesRequest>): CheckImagesRequest {
+    const message = createBaseCheckImagesRequest();
+    message.references = object.references?.map((e) => e) || [];
+    message.depth = object.depth ?? 0;
+    return message;
+  },
+};
+
+function createBaseCheckImagesEvent(): CheckImagesEvent {
+  return { event: undefined };
+}
+
+export const CheckImagesEvent: MessageFns<CheckImagesEvent> = {
+  encode(message: CheckImagesEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.event?.$case) {
+      case "finding":
+        ImageFinding.encode(message.event.value, writer.uint32(10).fork()).join();
+        break;
+      case "checked":
+        ImagesChecked.encode(message.event.value, writer.uint32(18).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CheckImagesEvent {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCheckImagesEvent();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.event = { $case: "finding", value: ImageFinding.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.event = { $case: "checked", value: ImagesChecked.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CheckImagesEvent>): CheckImagesEvent {
+    return CheckImagesEvent.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CheckImagesEvent>): CheckImagesEvent {
+    const message = createBaseCheckImagesEvent();
+    switch (object.event?.$case) {
+      case "finding": {
+        if (object.event?.value !== undefined && object.event?.value !== null) {
+          message.event = { $case: "finding", value: ImageFinding.fromPartial(object.event.value) };
+        }
+        break;
+      }
+      case "checked": {
+        if (object.event?.value !== undefined && object.event?.value !== null) {
+          message.event = { $case: "checked", value: ImagesChecked.fromPartial(object.event.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseImageFinding(): ImageFinding {
+  return { what: "", digest: "", reason: "", outcome: 0, images: [] };
+}
+
+export const ImageFinding: MessageFns<ImageFinding> = {
+  encode(message: ImageFinding, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.what !== "") {
+      writer.uint32(10).string(message.what);
+    }
+    if (message.digest !== "") {
+      writer.uint32(18).string(message.digest);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    if (message.outcome !== 0) {
+      writer.uint32(32).int32(message.outcome);
+    }
+    for (const v of message.images) {
+      DamagedImage.encode(v!, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImageFinding {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImageFinding();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.what = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.digest = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.outcome = reader.int32() as any;
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.images.push(DamagedImage.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ImageFinding>): ImageFinding {
+    return ImageFinding.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ImageFinding>): ImageFinding {
+    const message = createBaseImageFinding();
+    message.what = object.what ?? "";
+    message.digest = object.digest ?? "";
+    message.reason = object.reason ?? "";
+    message.outcome = object.outcome ?? 0;
+    message.images = object.images?.map((e) => DamagedImage.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseDamagedImage(): DamagedImage {
+  return { id: "", names: [] };
+}
+
+export const DamagedImage: MessageFns<DamagedImage> = {
+  encode(message: DamagedImage, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    for (const v of message.names) {
+      writer.uint32(18).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DamagedImage {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDamagedImage();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.names.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DamagedImage>): DamagedImage {
+    return DamagedImage.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DamagedImage>): DamagedImage {
+    const message = createBaseDamagedImage();
+    message.id = object.id ?? "";
+    message.names = object.names?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseImagesChecked(): ImagesChecked {
+  return { images: 0, blobs: 0, layers: 0, unused: [] };
+}
+
+export const ImagesChecked: MessageFns<ImagesChecked> = {
+  encode(message: ImagesChecked, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.images !== 0) {
+      writer.uint32(8).uint32(message.images);
+    }
+    if (message.blobs !== 0) {
+      writer.uint32(16).uint32(message.blobs);
+    }
+    if (message.layers !== 0) {
+      writer.uint32(24).uint32(message.layers);
+    }
+    for (const v of message.unused) {
+      UnusedRecord.encode(v!, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImagesChecked {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImagesChecked();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.images = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.blobs = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.layers = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.unused.push(UnusedRecord.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ImagesChecked>): ImagesChecked {
+    return ImagesChecked.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ImagesChecked>): ImagesChecked {
+    const message = createBaseImagesChecked();
+    message.images = object.images ?? 0;
+    message.blobs = object.blobs ?? 0;
+    message.layers = object.layers ?? 0;
+    message.unused = object.unused?.map((e) => UnusedRecord.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseUnusedRecord(): UnusedRecord {
+  return { path: "", reason: "" };
+}
+
+export const UnusedRecord: MessageFns<UnusedRecord> = {
+  encode(message: UnusedRecord, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.path !== "") {
+      writer.uint32(10).string(message.path);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UnusedRecord {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUnusedRecord();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<UnusedRecord>): UnusedRecord {
+    return UnusedRecord.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<UnusedRecord>): UnusedRecord {
+    const message = createBaseUnusedRecord();
+    message.path = object.path ?? "";
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
 function createBaseListImagesRequest(): ListImagesRequest {
   return {};
 }
@@ -3694,6 +4245,20 @@ export const AdminService = {
     responseSerialize: (value: VerifyImageResponse): Buffer => Buffer.from(VerifyImageResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): VerifyImageResponse => VerifyImageResponse.decode(value),
   },
+  /**
+   * Looks for damage in the store, mends what can be mended from what is here, and sets single images
+   * aside; `finding` for each as it comes, the last message is `checked`. When the caller goes away,
+   * nothing more is looked at, and what was found is mended.
+   */
+  checkImages: {
+    path: "/pvecri.admin.v1.Admin/CheckImages" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: CheckImagesRequest): Buffer => Buffer.from(CheckImagesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CheckImagesRequest => CheckImagesRequest.decode(value),
+    responseSerialize: (value: CheckImagesEvent): Buffer => Buffer.from(CheckImagesEvent.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CheckImagesEvent => CheckImagesEvent.decode(value),
+  },
 } as const;
 
 export interface AdminServer extends UntypedServiceImplementation {
@@ -3730,6 +4295,12 @@ export interface AdminServer extends UntypedServiceImplementation {
    * status of the call.
    */
   verifyImage: handleUnaryCall<VerifyImageRequest, VerifyImageResponse>;
+  /**
+   * Looks for damage in the store, mends what can be mended from what is here, and sets single images
+   * aside; `finding` for each as it comes, the last message is `checked`. When the caller goes away,
+   * nothing more is looked at, and what was found is mended.
+   */
+  checkImages: handleServerStreamingCall<CheckImagesRequest, CheckImagesEvent>;
 }
 
 export interface AdminClient extends Client {
@@ -3862,6 +4433,17 @@ export interface AdminClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: VerifyImageResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * Looks for damage in the store, mends what can be mended from what is here, and sets single images
+   * aside; `finding` for each as it comes, the last message is `checked`. When the caller goes away,
+   * nothing more is looked at, and what was found is mended.
+   */
+  checkImages(request: CheckImagesRequest, options?: Partial<CallOptions>): ClientReadableStream<CheckImagesEvent>;
+  checkImages(
+    request: CheckImagesRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<CheckImagesEvent>;
 }
 
 export const AdminClient = makeGenericClientConstructor(AdminService, "pvecri.admin.v1.Admin") as unknown as {

@@ -132,7 +132,9 @@ async function checkLayers(run: Run): Promise<number> {
   for (const [key, place] of places) {
     run.looking.throwIfAborted();
     if (!layers.has(key)) continue;
-    const reason = await findLayerDamage(run, key, place);
+    // One that is being removed would look damaged.
+    const unpin = layers.pin([key]);
+    const reason = await findLayerDamage(run, key, place).finally(unpin);
     if (reason === null) continue;
     await layers.condemn(key, reason);
     for (const image of run.store.images()) {

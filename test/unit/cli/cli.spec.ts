@@ -25,6 +25,7 @@ const COMMANDS = [
   'load',
   'prune',
   'verify',
+  'check',
   'doctor',
   'completion',
 ];
