@@ -25,8 +25,8 @@ export const CGROUP_ROOT = existsSync('/sys/fs/cgroup/cgroup.procs')
   : '/sys/fs/cgroup/unified';
 /** What the agent and host-local keep in their folders for good. */
 const OWN_FILES = /^(\.trash|\.empty|lock|last_reserved_ip\.0)$/;
-/** Without this file the agent has its own default. */
-export const LOCAL_SOURCES = 'config.d/local-sources.toml';
+/** What an agent allows nobody by itself: images from folders, here the tests' own, by CRI. */
+export const LOCAL_SOURCES = 'local_sources = ["/"]';
 /** The command as it is installed: `npm run test:integration` bundles it first. */
 const COMMAND = ['dist/pvecri.js'];
 
@@ -73,11 +73,8 @@ export class TestAgent {
     writeFileSync(
       this.configFile,
       `root = "${this.root}"\nstate = "${this.state}"\nsocket = "${this.socket}"\n` +
-        `[network]\nconf_dir = "${this.confDir}"\nbin_dirs = ["${this.binDir}", "/usr/lib/cni"]\n[log]\nlevel = "${logLevel}"\n${extraConfig}`,
+        `[network]\nconf_dir = "${this.confDir}"\nbin_dirs = ["${this.binDir}", "/usr/lib/cni"]\n[log]\nlevel = "${logLevel}"\n${withLocalSources(extraConfig)}`,
     );
-    // What an agent allows nobody by itself: images from folders, here the tests' own, by CRI.
-    mkdirSync(join(this.folder, 'config.d'));
-    writeFileSync(join(this.folder, LOCAL_SOURCES), '[images]\nlocal_sources = ["/"]\n');
     writeFileSync(join(this.confDir, '10-test.conflist'), JSON.stringify(this.#conflist()));
   }
 
@@ -247,4 +244,12 @@ export class TestAgent {
       ],
     };
   }
+}
+
+/** A table may be written once only. */
+function withLocalSources(config: string): string {
+  const table = '[images]\n';
+  return config.includes(table)
+    ? config.replace(table, `${table}${LOCAL_SOURCES}\n`)
+    : `${config}\n${table}${LOCAL_SOURCES}\n`;
 }

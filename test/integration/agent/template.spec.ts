@@ -1,7 +1,7 @@
 /** Templates of Proxmox VE as images: pulled by the command and by CRI, run as pods, and who may pull them. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { LOCAL_SOURCES, TestAgent } from '../../support/agent.js';
@@ -182,16 +182,20 @@ describe('template of Proxmox VE', function () {
   describe('for pods', () => {
     const kind = 'permission-denied';
     const zst = `${NAME}.zst`;
-    const sources = (): string => join(agent.folder, LOCAL_SOURCES);
+    const configure = (sources: string): void => {
+      const text = readFileSync(agent.configFile, 'utf8');
+      writeFileSync(agent.configFile, text.replace(/^\[images\]\n.*$/m, `[images]\n${sources}`));
+    };
     const reload = async (list: string[]): Promise<void> => {
-      writeFileSync(sources(), `[images]\nlocal_sources = ${JSON.stringify(list)}\n`);
+      configure(`local_sources = ${JSON.stringify(list)}`);
       const before = agent.output.length;
       process.kill(agent.pid, 'SIGHUP');
       await until(() => /reload/.test(agent.output.slice(before)));
     };
 
     it('is not to be had by default: a pod names no file of the node', async () => {
-      rmSync(sources());
+      assert.ok(readFileSync(agent.configFile, 'utf8').includes(LOCAL_SOURCES));
+      configure('');
       await agent.stop();
       await agent.start();
       const message = /names files of this node, which pods may not choose: pull it here by/;
