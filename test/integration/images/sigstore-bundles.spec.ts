@@ -242,6 +242,16 @@ describe('sigstore bundles', () => {
       await pushReferrers(registry.host, repository, digest, [referrer]);
       await refused(byKey(name), name, digest, reason);
     }
+    // Logs and timestamps are neither asked for nor read.
+    const logged = bundle({
+      verificationMaterial: {
+        publicKey: { hint: 'hint' },
+        tlogEntries: [{ logIndex: '1', inclusionProof: { checkpoint: { envelope: 'x' } } }],
+        timestampVerificationData: { rfc3161Timestamps: [{ signedTimestamp: 'AA==' }] },
+      },
+    });
+    await pushReferrers(registry.host, repository, digest, [referrerOf(logged)]);
+    await byKey(name);
     // What counts is what the bundle says of itself.
     const misnamed = referrerOf(bundle({}), { type: BUNDLE_TYPE.replace('v0.3', 'v0.9') });
     await pushReferrers(registry.host, repository, digest, [misnamed]);
