@@ -1,10 +1,11 @@
 /**
  * The test files whose subject is real on the test node alone, or differs there. A file that is not
- * here for want of time can be named to `scripts/node test`.
+ * here for want of time can be named to `scripts/node test`: recovery of an agent and the facts of an
+ * end, say, which the service and the systemd driver are asked for too.
  */
 export const SPECS = [
   'test/node/*.spec.ts',
-  ...['apparmor', 'exit-facts', 'pod-path', 'recovery', 'systemd-driver', 'update'].map(
+  ...['apparmor', 'pod-path', 'systemd-driver', 'update'].map(
     (name) => `test/integration/agent/${name}.spec.ts`,
   ),
   'test/integration/cgroup/*.spec.ts',

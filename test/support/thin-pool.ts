@@ -22,7 +22,7 @@ export interface ThinPool {
 }
 
 const POOL = 'thin';
-export const VOLUME_BYTES = 64 << 20;
+export const VOLUME_BYTES = 16 << 20;
 
 /** Text is the reason why there can be none here. */
 export function makeThinPool(poolBytes: number): ThinPool | string {

@@ -2,6 +2,7 @@
  * Another kernel for tests, as a program: Debian's user-mode-linux has what the host's may lack (quotas,
  * device mapper) and lacks what it has (it is older). Its root is the host's, read-only.
  */
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
@@ -11,22 +12,52 @@ import { makeTempFolder, removeTempFolder } from './temp.js';
 
 const KERNEL = '/usr/bin/linux.uml';
 const MODULES = '/usr/lib/uml/modules';
+const LIMIT_MS = 600_000;
 
 /** Why there is none; undefined when there is. */
-export function whyNoUserModeLinux(): string | undefined {
+function whyNoUserModeLinux(): string | undefined {
   return existsSync(KERNEL) && existsSync(MODULES) ? undefined : `${KERNEL} is not installed`;
 }
 
-export interface GuestRun {
+interface GuestRun {
   /** Exit status of mocha; undefined when it did not come to that. */
   status: number | undefined;
   passing: number;
-  pending: number;
   output: string;
 }
 
+interface GuestSpecs {
+  title: string;
+  specs: readonly string[];
+  /** Of their tests those with this in their names. */
+  grep?: string;
+  /** How many must pass: the others are skipped there. */
+  least: number;
+  /** Of the host, that they need. */
+  program?: string;
+}
+
+/** One test: spec files of the project pass there. */
+export function passesOnOtherKernel({ title, specs, grep, least, program }: GuestSpecs): void {
+  it(title, async function () {
+    this.timeout(patient(LIMIT_MS + 50_000));
+    const reason =
+      program === undefined || existsSync(program)
+        ? whyNoUserModeLinux()
+        : `${program} is not installed`;
+    if (reason !== undefined) {
+      console.log(`    skipped: ${reason}`);
+      this.skip();
+    }
+    const { status, passing, output } = await runSpecs(specs, grep);
+    const failures = output.replace(/^ *✔.*\n/gm, '');
+    assert.equal(status, 0, failures);
+    assert.ok(passing >= least, `${passing} passed\n${failures}`);
+  });
+}
+
 /** Runs spec files of the project, or those of their tests that have `grep` in their names. */
-export async function runSpecs(specs: readonly string[], grep = ''): Promise<GuestRun> {
+async function runSpecs(specs: readonly string[], grep = ''): Promise<GuestRun> {
   const folder = makeTempFolder();
   const project = resolve(import.meta.dirname, '../..');
   const modules = join(MODULES, readdirSync(MODULES)[0] ?? '');
@@ -60,7 +91,7 @@ export async function runSpecs(specs: readonly string[], grep = ''): Promise<Gue
   }
   const limit = setTimeout(() => {
     if (machine.pid !== undefined) process.kill(-machine.pid, 'SIGKILL');
-  }, patient(400_000));
+  }, patient(LIMIT_MS));
   try {
     await once(machine, 'close');
   } finally {
@@ -74,7 +105,6 @@ export async function runSpecs(specs: readonly string[], grep = ''): Promise<Gue
   return {
     status: number(/^status (\d+)/m),
     passing: number(/(\d+) passing/) ?? 0,
-    pending: number(/(\d+) pending/) ?? 0,
     output,
   };
 }

@@ -14,7 +14,7 @@ describe('LVM-thin volumes', () => {
   const image = new DriverBench().record([]);
 
   before(function () {
-    const made = makeThinPool(96 << 20);
+    const made = makeThinPool(1.5 * VOLUME_BYTES);
     if (typeof made === 'string') {
       console.log(`    skipped: ${made}`);
       this.skip();
