@@ -2,9 +2,7 @@
 #include "addon/root_file.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,27 +12,18 @@
 
 #include "addon/arguments.h"
 #include "addon/errors.h"
+#include "common/syscalls.h"
 #include "common/unique_fd.h"
 
 namespace pvecri {
 namespace {
 
 constexpr int64_t kMaxBytes = int64_t{1} << 30;
-constexpr int kAttempts = 32;
 constexpr size_t kChunk = 64 * 1024;
 
 // A path that only names the file: opening a FIFO or a device for reading would block or act.
 UniqueFd FindInRoot(int root, const std::string& path) {
-  open_how how = {};
-  how.flags = O_PATH | O_CLOEXEC;
-  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
-  UniqueFd fd;
-  // EAGAIN: a rename elsewhere made a `..` uncertain (openat2(2)).
-  for (int i = 0; i < kAttempts; ++i) {
-    fd.reset(static_cast<int>(syscall(SYS_openat2, root, path.c_str(), &how, sizeof(how))));
-    if (fd || errno != EAGAIN) break;
-  }
-  return fd;
+  return UniqueFd(OpenAt2(root, path.c_str(), O_PATH, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS));
 }
 
 Failure ReadFile(int root, const std::string& path, size_t max_bytes, bool* found,

@@ -13,8 +13,6 @@
 namespace pvecri {
 namespace {
 
-constexpr int kAttempts = 32;
-
 Failure MountWhole(const VolumeRequest& request, UniqueFd* mount) {
   if (request.whole >= 0) {
     mount->reset(fcntl(request.whole, F_DUPFD_CLOEXEC, 3));
@@ -39,13 +37,8 @@ Failure CloneInside(const VolumeRequest& request, UniqueFd whole, UniqueFd* moun
   if (move_mount(whole.get(), "", AT_FDCWD, place, MOVE_MOUNT_F_EMPTY_PATH) < 0) {
     return {errno, "move_mount", request.place, {}};
   }
-  UniqueFd folder;
-  // EAGAIN: a rename elsewhere made a `..` uncertain (openat2(2)).
-  for (int i = 0; i < kAttempts; ++i) {
-    folder.reset(OpenAt2(whole.get(), request.sub_path.c_str(), O_PATH | O_DIRECTORY,
-                         RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS));
-    if (folder || errno != EAGAIN) break;
-  }
+  UniqueFd folder(OpenAt2(whole.get(), request.sub_path.c_str(), O_PATH | O_DIRECTORY,
+                          RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS));
   if (!folder) return {errno, "openat2", request.sub_path, {}};
   mount->reset(open_tree(folder.get(), "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH));
   if (!*mount) return {errno, "open_tree", request.sub_path, {}};

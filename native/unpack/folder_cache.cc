@@ -3,10 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "common/syscalls.h"
 #include "unpack/overlay_marks.h"
 
 namespace pvecri {
@@ -44,12 +43,9 @@ Result SetDefaults(const Folder& parent, const char* name) {
 }  // namespace
 
 UniqueFd FolderCache::Open(const std::string& path, int flags, uint64_t resolve) const {
-  open_how how = {};
-  how.flags = static_cast<uint64_t>(flags | O_CLOEXEC);
   // The root folder is the process's own root as well: this is the second wall, not the first.
-  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve;
-  return UniqueFd(static_cast<int>(
-      ::syscall(SYS_openat2, root_fd_, path.empty() ? "." : path.c_str(), &how, sizeof how)));
+  return UniqueFd(OpenAt2(root_fd_, path.empty() ? "." : path.c_str(), static_cast<uint64_t>(flags),
+                          RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve));
 }
 
 Folder* FolderCache::FindCached(std::string_view path) {
