@@ -23,7 +23,8 @@ import type { RuntimeContext } from './runtime/context.js';
 import { checkAfterStart } from './runtime/image-check.js';
 import { recover } from './runtime/recovery.js';
 import { lockRoot } from './store/root-lock.js';
-import { listenStreaming, type StreamingServer } from './streaming/server.js';
+import { StreamingServer, type Transport } from './streaming/server.js';
+
 import { listenUnix } from './transport/unix-listener.js';
 import { VERSION } from './version.js';
 
@@ -72,6 +73,10 @@ class Daemon {
     const { context } = composition;
     this.#closers.push(() => composition.close());
 
+    const streaming = new StreamingServer({
+      log,
+      transports: new Map<string, Transport>(),
+    });
     const cri = createCriServer(
       context,
       { isReady: () => this.#ready, log },
@@ -86,10 +91,7 @@ class Daemon {
     const adminListener = await this.#listen(adminSocket(config), {}, admin, addon);
     this.#closers.push(() => adminListener.close());
     await recover(context);
-    const streaming: StreamingServer = await listenStreaming(
-      config.streaming.address,
-      config.streaming.port,
-    );
+    await streaming.listen(config.streaming.address, config.streaming.port);
     this.#closers.push(() => streaming.close());
     const { metrics } = composition;
     const scraped = metrics && (await listenMetrics(config.metrics.address, metrics));

@@ -26,24 +26,3 @@ export function goneSignal(call: CallEvents, closing: AbortSignal): AbortSignal 
   call.on('error', () => undefined);
   return AbortSignal.any([hungUp.signal, closing]);
 }
-
-/** `work`, or the reason of `gone` as soon as there is one. */
-export async function unlessGone<T>(gone: AbortSignal, work: Promise<T>): Promise<T> {
-  work.catch(() => undefined);
-  let stop = (): void => undefined;
-  const left = new Promise<never>((_resolve, reject) => {
-    const fail = (): void => {
-      reject(gone.reason as Error);
-    };
-    if (gone.aborted) fail();
-    else gone.addEventListener('abort', fail, { once: true });
-    stop = () => {
-      gone.removeEventListener('abort', fail);
-    };
-  });
-  try {
-    return await Promise.race([work, left]);
-  } finally {
-    stop();
-  }
-}

@@ -2,7 +2,8 @@
 import type { handleBidiStreamingCall, handleServerStreamingCall } from '@grpc/grpc-js';
 import { toServiceError } from '../cri/status.js';
 import { requireReady } from '../cri/unary.js';
-import { goneSignal, HUNG_UP, unlessGone, type CallEvents, type StreamWiring } from './caller.js';
+import { unlessAborted } from '../util/unless-aborted.js';
+import { goneSignal, HUNG_UP, type CallEvents, type StreamWiring } from './caller.js';
 
 export interface Caller<Event> {
   /** Aborted when the caller went away or the agent stops. */
@@ -68,7 +69,7 @@ function serve<Event>(
 }
 
 function send<Event>(call: EventCall<Event>, gone: AbortSignal, event: Event): Promise<void> {
-  return unlessGone(
+  return unlessAborted(
     gone,
     new Promise((resolve) => {
       call.write(event, () => {

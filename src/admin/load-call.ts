@@ -1,7 +1,7 @@
 /** An archive of images comes in on the admin service. */
 import { RuntimeError } from '../core/errors.js';
 import type { RuntimeContext } from '../runtime/context.js';
-import { unlessGone } from './caller.js';
+import { unlessAborted } from '../util/unless-aborted.js';
 import type { Caller } from './event-stream.js';
 import type { LoadImagesEvent, LoadImagesInput } from './gen/admin.js';
 import { withProgress } from './pull-calls.js';
@@ -14,7 +14,7 @@ export async function loadImages(
   { gone, send }: Caller<LoadImagesEvent>,
 ): Promise<void> {
   const input = messages[Symbol.asyncIterator]();
-  const first = await unlessGone(gone, input.next());
+  const first = await unlessAborted(gone, input.next());
   const start = first.done === true ? undefined : first.value.message;
   if (start?.$case !== 'start')
     throw new RuntimeError('invalid-argument', 'the first message is not start: send it first');
@@ -35,7 +35,7 @@ async function* archive(
   gone: AbortSignal,
 ): AsyncGenerator<Buffer> {
   for (;;) {
-    const next = await unlessGone(gone, input.next());
+    const next = await unlessAborted(gone, input.next());
     const message = next.done === true ? undefined : next.value.message;
     switch (message?.$case) {
       case 'data':

@@ -9,7 +9,8 @@ import { RuntimeError } from '../core/errors.js';
 import type { TerminalSize } from '../core/model.js';
 import { toServiceError } from '../cri/status.js';
 import { requireReady, type Gate } from '../cri/unary.js';
-import { goneSignal, HUNG_UP, unlessGone, type StreamWiring } from './caller.js';
+import { unlessAborted } from '../util/unless-aborted.js';
+import { goneSignal, HUNG_UP, type StreamWiring } from './caller.js';
 import type { Output, StdinEnd, WindowSize } from './gen/admin.js';
 
 const START_MS = 30_000;
@@ -71,7 +72,7 @@ async function serve<Start, Message extends Input<Start>>(
   const messages = call[Symbol.asyncIterator]() as AsyncIterator<Message>;
   const stream = await open(await firstMessage(messages, gone));
   try {
-    await unlessGone(gone, exchange(call, messages, stream, gone));
+    await unlessAborted(gone, exchange(call, messages, stream, gone));
   } catch (error) {
     stream.leave();
     // Whoever hung up is told nothing, and it is no failure.
@@ -86,7 +87,7 @@ async function exchange<Start, Message extends Input<Start>>(
   gone: AbortSignal,
 ): Promise<void> {
   const send = (message: NonNullable<Output['message']>): Promise<void> =>
-    unlessGone(
+    unlessAborted(
       gone,
       new Promise((resolve) => {
         call.write({ message }, () => {
@@ -167,7 +168,7 @@ async function firstMessage<Start>(
   gone: AbortSignal,
 ): Promise<Start> {
   const late = AbortSignal.timeout(START_MS);
-  const first = await unlessGone(
+  const first = await unlessAborted(
     gone,
     Promise.race([
       messages.next(),

@@ -16,19 +16,30 @@ export interface Attachment {
   exited: Promise<number>;
 }
 
-export async function attach(
+export interface AttachCall {
+  containerId: string;
+  stdin: boolean;
+}
+
+/** The container of an attachment that may be made now. */
+export function requireAttachable(
   context: RuntimeContext,
-  request: { containerId: string; stdin: boolean },
-): Promise<Attachment> {
-  const container = context.objects.container(request.containerId);
+  { containerId, stdin }: AttachCall,
+): Container {
+  const container = context.objects.container(containerId);
   requireRunning(container, 'only a running container can be attached to');
-  const { record } = container;
-  if (request.stdin && !record.stdin) {
+  if (stdin && !container.record.stdin) {
     throw new RuntimeError(
       'failed-precondition',
       `container ${container.id} has no stdin: attach without it, or create the container with stdin`,
     );
   }
+  return container;
+}
+
+export async function attach(context: RuntimeContext, request: AttachCall): Promise<Attachment> {
+  const container = requireAttachable(context, request);
+  const { record } = container;
   const session = await context.engine.attach({
     id: record.id,
     runDirectory: context.folders.containerRunDirectory(record.id),

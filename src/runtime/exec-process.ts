@@ -21,13 +21,7 @@ export async function commandIn(
   argv: string[],
   tty: boolean,
 ): Promise<Command> {
-  const container = context.objects.container(containerId);
-  if (argv.length === 0) {
-    throw new RuntimeError('invalid-argument', 'exec: cmd is empty: name a command');
-  }
-  for (const word of argv) requireNoNul('exec cmd', word);
-  requireRunning(container, 'a command can be run in a running container only');
-  const { record } = container;
+  const { record } = requireCommand(context, containerId, argv);
   return {
     id: record.id,
     runDirectory: context.folders.containerRunDirectory(record.id),
@@ -39,6 +33,21 @@ export async function commandIn(
       tty,
     },
   };
+}
+
+/** The container of a command that may be run now. */
+export function requireCommand(
+  context: RuntimeContext,
+  containerId: string,
+  argv: readonly string[],
+): Container {
+  const container = context.objects.container(containerId);
+  if (argv.length === 0) {
+    throw new RuntimeError('invalid-argument', 'exec: cmd is empty: name a command');
+  }
+  for (const word of argv) requireNoNul('exec cmd', word);
+  requireRunning(container, 'a command can be run in a running container only');
+  return container;
 }
 
 export function requireRunning(container: Container, why: string): void {
