@@ -1,6 +1,6 @@
 // The direction of imports, enforced: util <- core <- runtime <- front ends; adapters stand on core
 // and never on each other; only main.ts and daemon.ts see everything.
-const ADAPTERS = 'lxc|cgroup|images|storage|network|store|hooks|observe';
+const ADAPTERS = 'lxc|cgroup|images|storage|network|nri|store|hooks|observe';
 const rule = (name, comment, from, to) => ({ name, comment, severity: 'error', from, to });
 
 module.exports = {
