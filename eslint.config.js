@@ -3,7 +3,7 @@ import eslint from '@eslint/js';
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['build/', 'dist/', 'node_modules/', 'src/cri/gen/'] },
+  { ignores: ['build/', 'dist/', 'node_modules/', 'src/cri/gen/', 'src/nri/gen/'] },
   eslint.configs.recommended,
   ...tseslint.configs.strictTypeChecked,
   {
