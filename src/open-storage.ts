@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Config } from './config/schema.js';
 import { RuntimeError } from './core/errors.js';
-import type { StorageDriver } from './core/ports.js';
+import type { StorageDriver } from './core/ports/storage.js';
 import type { NativeAddon } from './native/binding.js';
 import type { ProcessSpawner } from './native/process.js';
 import { OverlayStorage } from './storage/overlay-storage.js';

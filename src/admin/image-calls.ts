@@ -2,7 +2,7 @@
 import { RuntimeError } from '../core/errors.js';
 import type { ImageId } from '../core/ids.js';
 import type { ImageRecord } from '../core/model.js';
-import type { BlobPush } from '../core/ports.js';
+import type { BlobPush } from '../core/ports/images.js';
 import type { RuntimeContext } from '../runtime/context.js';
 import { prunableImages, pruneImages as prune } from '../runtime/image-prune.js';
 import type { Caller } from './event-stream.js';

@@ -1,6 +1,6 @@
 /** The check of an image's signatures on the admin service. */
 import { RuntimeError } from '../core/errors.js';
-import type { SignatureCheck } from '../core/ports.js';
+import type { SignatureCheck } from '../core/ports/images.js';
 import type { RuntimeContext } from '../runtime/context.js';
 import type { VerifyImageRequest, VerifyImageResponse } from './gen/admin.js';
 import { toAuth } from './pull-calls.js';

@@ -1,7 +1,7 @@
 /** Pulls on the admin service: one with its progress, and all that are under way. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RuntimeError } from '../core/errors.js';
-import type { RegistryAuth } from '../core/ports.js';
+import type { RegistryAuth } from '../core/ports/images.js';
 import type { LayerProgress, PullSnapshot, PullUnderWay } from '../core/pull-progress.js';
 import type { RuntimeContext } from '../runtime/context.js';
 import type { Caller } from './event-stream.js';

@@ -3,7 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import type { CgroupPlan, CgroupWrite } from '../core/model.js';
-import type { CgroupChange } from '../core/ports.js';
+import type { CgroupChange } from '../core/ports/cgroup.js';
 
 interface Step extends CgroupWrite {
   before: string;

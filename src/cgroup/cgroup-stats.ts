@@ -1,5 +1,5 @@
 /** A sweep's rows as statistics by name. */
-import type { CgroupStats, Pressure, Pressures } from '../core/ports.js';
+import type { CgroupStats, Pressure, Pressures } from '../core/ports/cgroup.js';
 import { SWEEP_FIELDS } from '../native/binding.js';
 
 type Field = (typeof SWEEP_FIELDS)[number];

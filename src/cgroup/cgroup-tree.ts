@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import type { CgroupPlan, CgroupWrite } from '../core/model.js';
-import type { CgroupChange, CgroupStats, CgroupTree } from '../core/ports.js';
+import type { CgroupChange, CgroupStats, CgroupTree } from '../core/ports/cgroup.js';
 import type { CgroupSetting } from '../core/resources.js';
 import type { CgroupSweeper, NativeAddon } from '../native/binding.js';
 import { planChange, writeSetting } from './cgroup-change.js';

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { hasCode, RuntimeError } from '../core/errors.js';
 import type { CgroupPlan, CgroupWrite } from '../core/model.js';
-import type { CgroupChange, CgroupStats, CgroupTree } from '../core/ports.js';
+import type { CgroupChange, CgroupStats, CgroupTree } from '../core/ports/cgroup.js';
 import type { CgroupSetting } from '../core/resources.js';
 import { KeyedMutex } from '../util/keyed-mutex.js';
 import type { Cgroup2Tree } from './cgroup-tree.js';

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
-import type { RegistryAuth } from '../core/ports.js';
+import type { RegistryAuth } from '../core/ports/images.js';
 import { hasCode } from '../core/errors.js';
 import { imageName, parseImageReference } from '../core/image-reference.js';
 import { CommandFailure, usage } from './failure.js';

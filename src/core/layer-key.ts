@@ -1,6 +1,6 @@
 /** What layers are filed under: by their own content, or by it and all the content below. */
 import { sha256Of } from './digest.js';
-import type { LayerKey, LayerKeyKind } from './ports.js';
+import type { LayerKey, LayerKeyKind } from './ports/storage.js';
 
 /** The layers of an image, bottom first; `diffIds` as in an image config. */
 export function layerKeys(diffIds: readonly string[], kind: LayerKeyKind): LayerKey[] {

@@ -1,12 +1,7 @@
 /** What containers and pods use, as CRI words it. */
 import { POD_INTERFACE } from '../core/pod-interface.js';
-import type {
-  CgroupStats,
-  InterfaceReading,
-  InterfaceUsage,
-  Pressure,
-  Pressures,
-} from '../core/ports.js';
+import type { CgroupStats, Pressure, Pressures } from '../core/ports/cgroup.js';
+import type { InterfaceReading, InterfaceUsage } from '../core/ports/network.js';
 import type { CgroupUsage, ContainerUsage, SandboxUsage } from '../runtime/stats.js';
 import { toMap } from './convert-sandbox.js';
 import type { ContainerAttributes, ContainerStats, PodSandboxStats } from './gen/stats.js';

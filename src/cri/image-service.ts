@@ -3,7 +3,7 @@ import type { UntypedServiceImplementation } from '@grpc/grpc-js';
 import { RuntimeError } from '../core/errors.js';
 import { parseImageUser } from '../core/image-user.js';
 import type { ImageRecord } from '../core/model.js';
-import type { RegistryAuth } from '../core/ports.js';
+import type { RegistryAuth } from '../core/ports/images.js';
 import type { RuntimeContext } from '../runtime/context.js';
 import { removeImage } from '../runtime/image-remove.js';
 import type { AuthConfig, Image, ImageSpec } from './gen/image.js';

@@ -1,7 +1,7 @@
 /** The RuntimeService RPCs: conversion in, the verb, conversion out. RPCs not named here are UNIMPLEMENTED. */
 import type { UntypedServiceImplementation } from '@grpc/grpc-js';
 import { RuntimeError } from '../core/errors.js';
-import type { ContainerEngine, ExecResult } from '../core/ports.js';
+import type { ContainerEngine, ExecResult } from '../core/ports/engine.js';
 import { NO_LIMITS } from '../core/resource-change.js';
 import { createContainer } from '../runtime/container-create.js';
 import { removeContainer } from '../runtime/container-remove.js';

@@ -3,7 +3,12 @@ import { RuntimeError, wrap } from '../core/errors.js';
 import type { ImageId } from '../core/ids.js';
 import { parseImageReference } from '../core/image-reference.js';
 import type { ImageRecord } from '../core/model.js';
-import type { ArchiveFormat, PushedImage, PushOptions, RegistryAuth } from '../core/ports.js';
+import type {
+  ArchiveFormat,
+  PushedImage,
+  PushOptions,
+  RegistryAuth,
+} from '../core/ports/images.js';
 import type { BlobStore } from './store/blob-store.js';
 import type { StoredImage } from './store/image-records.js';
 import { saveImages } from './archive/image-save.js';

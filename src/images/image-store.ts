@@ -11,16 +11,16 @@ import { platformsOf, type Platform } from '../core/oci.js';
 import type {
   ArchiveFormat,
   ImageStore,
-  LayerStorage,
   LoadedImage,
   LoadOptions,
-  OwnedFd,
   PullOptions,
   PushedImage,
   PushOptions,
   RegistryAuth,
-  UnreadableFile,
-} from '../core/ports.js';
+} from '../core/ports/images.js';
+import type { OwnedFd } from '../core/ports/network.js';
+import type { UnreadableFile } from '../core/ports/state.js';
+import type { LayerStorage } from '../core/ports/storage.js';
 import type { PullReport, PullUnderWay } from '../core/pull-progress.js';
 import { KeyedMutex } from '../util/keyed-mutex.js';
 import { mountpointOf } from '../util/mountinfo.js';

@@ -4,7 +4,7 @@ import { Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { CHANNEL, encodeFrames, encodeSize, FrameDecoder } from '../core/attach-frames.js';
 import type { TerminalSize } from '../core/model.js';
-import type { AttachRequest, AttachSession } from '../core/ports.js';
+import type { AttachRequest, AttachSession } from '../core/ports/engine.js';
 import { writeTo } from './process-pipes.js';
 
 /** `socket` is paused and speaks frames; `received` came before it was. */

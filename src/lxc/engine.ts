@@ -13,8 +13,8 @@ import type {
   ExecResult,
   ExecSession,
   ExecStreamRequest,
-  OwnedFd,
-} from '../core/ports.js';
+} from '../core/ports/engine.js';
+import type { OwnedFd } from '../core/ports/network.js';
 import { failureOf, OPERATION, STATE, TAG, type Message } from '../core/shim-spec.js';
 import type { ProcessSpawner } from '../native/process.js';
 import { hasAppArmor } from './apparmor.js';

@@ -4,7 +4,7 @@ import { Socket } from 'node:net';
 import { finished } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TerminalSize } from '../core/model.js';
-import type { ExecSession, ExecStreamRequest } from '../core/ports.js';
+import type { ExecSession, ExecStreamRequest } from '../core/ports/engine.js';
 import type { RuntimeError } from '../core/errors.js';
 import { encodeSize } from '../core/attach-frames.js';
 import { failureOf, Message, TAG } from '../core/shim-spec.js';

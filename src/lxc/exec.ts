@@ -2,7 +2,7 @@
 import { closeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RuntimeError } from '../core/errors.js';
-import type { ExecRequest, ExecResult } from '../core/ports.js';
+import type { ExecRequest, ExecResult } from '../core/ports/engine.js';
 import { failureOf, Message, TAG } from '../core/shim-spec.js';
 import {
   cancelled,

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import type { SandboxId } from '../core/ids.js';
-import type { PodInit } from '../core/ports.js';
+import type { PodInit } from '../core/ports/network.js';
 import type { ProcessSpawner } from '../native/process.js';
 
 const SIGKILL = 9;

@@ -3,7 +3,7 @@ import { access, mkdir, readdir, rmdir, unlink, writeFile } from 'node:fs/promis
 import { join } from 'node:path';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import { parseSandboxId, type SandboxId } from '../core/ids.js';
-import type { InterfaceReading, NamespaceRequest, NamespaceStore } from '../core/ports.js';
+import type { InterfaceReading, NamespaceRequest, NamespaceStore } from '../core/ports/network.js';
 import type { NativeAddon, PinOptions } from '../native/binding.js';
 
 type Kind = 'net' | 'ipc' | 'uts' | 'pid';

@@ -1,7 +1,7 @@
 /** Attach: a client at a running container's own process. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RuntimeError } from '../core/errors.js';
-import type { AttachSession } from '../core/ports.js';
+import type { AttachSession } from '../core/ports/engine.js';
 import type { RuntimeContext } from './context.js';
 import { requireRunning } from './exec-process.js';
 import type { Container } from './objects.js';

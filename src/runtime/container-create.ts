@@ -2,7 +2,7 @@
 import { RuntimeError, wrap } from '../core/errors.js';
 import type { ContainerId } from '../core/ids.js';
 import type { ContainerRecord, ContainerSpec, ImageRecord } from '../core/model.js';
-import type { OwnedFd } from '../core/ports.js';
+import type { OwnedFd } from '../core/ports/network.js';
 import type { ContainerRequest, MountRequest } from '../core/requests.js';
 import { limitsInForce } from '../core/resource-change.js';
 import { toCgroupSettings, type CgroupSetting } from '../core/resources.js';

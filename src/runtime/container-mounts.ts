@@ -1,7 +1,7 @@
 /** What is mounted in a container: the pod's files and shared memory, and what the request names. */
 import { posix } from 'node:path';
 import type { BindMount, SpecMount } from '../core/model.js';
-import type { OwnedFd } from '../core/ports.js';
+import type { OwnedFd } from '../core/ports/network.js';
 import type { ContainerRequest, MountRequest } from '../core/requests.js';
 import type { RuntimeContext } from './context.js';
 import type { Sandbox } from './objects.js';

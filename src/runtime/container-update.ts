@@ -1,7 +1,7 @@
 /** UpdateContainerResources: the limits of a container that stands at its gate or runs. */
 import { RuntimeError, wrap } from '../core/errors.js';
 import type { ContainerRecord, Resources } from '../core/model.js';
-import type { CgroupChange } from '../core/ports.js';
+import type { CgroupChange } from '../core/ports/cgroup.js';
 import { completeChange, mergeResources } from '../core/resource-change.js';
 import { toCgroupSettings, type CgroupSetting } from '../core/resources.js';
 import type { RuntimeContext } from './context.js';

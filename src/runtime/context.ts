@@ -2,20 +2,12 @@
 import type { CgroupLayouts } from '../core/cgroup-layout.js';
 import type { HostDevice } from '../core/devices.js';
 import type { Logger } from '../core/logger.js';
-import type {
-  CgroupTree,
-  ContainerEngine,
-  ImageStore,
-  ImageVerifier,
-  NamespaceStore,
-  ObjectFolders,
-  OwnedFd,
-  PodInit,
-  PodNetwork,
-  RootfsStorage,
-  SharedMemory,
-  StateStore,
-} from '../core/ports.js';
+import type { CgroupTree } from '../core/ports/cgroup.js';
+import type { ContainerEngine } from '../core/ports/engine.js';
+import type { ImageStore, ImageVerifier } from '../core/ports/images.js';
+import type { NamespaceStore, OwnedFd, PodInit, PodNetwork } from '../core/ports/network.js';
+import type { ObjectFolders, StateStore } from '../core/ports/state.js';
+import type { RootfsStorage, SharedMemory } from '../core/ports/storage.js';
 import type { SeccompProfile } from '../core/seccomp-rules.js';
 import type { KeyedMutex } from '../util/keyed-mutex.js';
 import type { UndoFailure } from '../util/undo.js';

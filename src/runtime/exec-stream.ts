@@ -1,6 +1,6 @@
 /** Exec: a command in a running container, with streams to whoever asked for it. */
 import type { TerminalSize } from '../core/model.js';
-import type { ExecSession } from '../core/ports.js';
+import type { ExecSession } from '../core/ports/engine.js';
 import type { RuntimeContext } from './context.js';
 import { commandIn } from './exec-process.js';
 

@@ -1,5 +1,5 @@
 /** ExecSync: a command in a running container, its output and its exit code. */
-import type { ExecResult } from '../core/ports.js';
+import type { ExecResult } from '../core/ports/engine.js';
 import type { RuntimeContext } from './context.js';
 import { commandIn } from './exec-process.js';
 

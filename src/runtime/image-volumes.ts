@@ -2,7 +2,7 @@
 import { posix } from 'node:path';
 import { RuntimeError, wrap } from '../core/errors.js';
 import type { ImageRecord, MountedImage } from '../core/model.js';
-import type { OwnedFd } from '../core/ports.js';
+import type { OwnedFd } from '../core/ports/network.js';
 import type { ContainerRequest, MountRequest } from '../core/requests.js';
 import { requireNoControl, requireRelativePath } from '../core/text.js';
 import type { RuntimeContext } from './context.js';

@@ -2,7 +2,7 @@
 import { RuntimeError } from '../core/errors.js';
 import type { ContainerId, ImageId, SandboxId } from '../core/ids.js';
 import type { ContainerRecord, ExitRecord, SandboxRecord } from '../core/model.js';
-import type { UnreadableFile } from '../core/ports.js';
+import type { UnreadableFile } from '../core/ports/state.js';
 import { ImageUse, imagesOf } from './image-use.js';
 
 /**

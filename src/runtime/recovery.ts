@@ -11,7 +11,7 @@
 import { RuntimeError } from '../core/errors.js';
 import type { SandboxId } from '../core/ids.js';
 import type { ContainerRecord, SandboxRecord } from '../core/model.js';
-import type { EngineState } from '../core/ports.js';
+import type { EngineState } from '../core/ports/engine.js';
 import { finishContainerUpdate } from './container-update.js';
 import { lostExit, markLost, watchContainer } from './container-watch.js';
 import type { RuntimeContext } from './context.js';

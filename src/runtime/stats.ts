@@ -1,5 +1,6 @@
 /** What containers and pods use: one sweep of the cgroups for everyone who asks meanwhile. */
-import type { CgroupStats, InterfaceReading } from '../core/ports.js';
+import type { CgroupStats } from '../core/ports/cgroup.js';
+import type { InterfaceReading } from '../core/ports/network.js';
 import type { RuntimeContext } from './context.js';
 import type { Container, Sandbox } from './objects.js';
 

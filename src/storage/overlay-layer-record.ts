@@ -1,6 +1,6 @@
 /** What is written down beside each unpacked layer of the overlay driver. */
 import { RuntimeError } from '../core/errors.js';
-import type { UnpackReport } from '../core/ports.js';
+import type { UnpackReport } from '../core/ports/storage.js';
 
 export interface LayerRecord extends UnpackReport {
   version: 1;

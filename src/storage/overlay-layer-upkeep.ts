@@ -4,7 +4,12 @@ import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hexOf } from '../core/digest.js';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
-import type { LayerCondition, LayerDraft, LayerUpkeep, StoredLayer } from '../core/ports.js';
+import type {
+  LayerCondition,
+  LayerDraft,
+  LayerUpkeep,
+  StoredLayer,
+} from '../core/ports/storage.js';
 import type { NativeAddon } from '../native/binding.js';
 import { syncFolder, writeFileAtomic } from '../util/atomic-file.js';
 import type { LayerRecord } from './overlay-layer-record.js';

@@ -21,7 +21,7 @@ import type {
   LoadedLayers,
   StoredLayer,
   UnpackReport,
-} from '../core/ports.js';
+} from '../core/ports/storage.js';
 import { syncFolder, writeFileAtomic } from '../util/atomic-file.js';
 import type { NativeAddon } from '../native/binding.js';
 import { Limit } from '../util/limit.js';

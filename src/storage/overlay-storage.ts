@@ -4,16 +4,16 @@ import { join } from 'node:path';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import { parseContainerId, type ContainerId } from '../core/ids.js';
 import type { ImageRecord } from '../core/model.js';
+import type { OwnedFd } from '../core/ports/network.js';
 import type {
   LayerDraft,
   LayerKey,
   LayerUpkeep,
   LoadedLayers,
-  OwnedFd,
   RootfsOptions,
   RootfsStorage,
   StorageDriver,
-} from '../core/ports.js';
+} from '../core/ports/storage.js';
 import type { NativeAddon } from '../native/binding.js';
 import { filesystemOf } from '../util/mountinfo.js';
 import { OverlayLayers } from './overlay-layers.js';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { hasCode, wrap } from '../core/errors.js';
 import type { SandboxId } from '../core/ids.js';
 import { parseSandboxId } from '../core/ids.js';
-import type { SharedMemory } from '../core/ports.js';
+import type { SharedMemory } from '../core/ports/storage.js';
 import type { NativeAddon } from '../native/binding.js';
 
 /** What docker, containerd and CRI-O give. */

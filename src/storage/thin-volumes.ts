@@ -4,7 +4,7 @@ import { close as closeCallback } from 'node:fs';
 import { promisify } from 'node:util';
 import { RuntimeError } from '../core/errors.js';
 import { asArray, asObject, asString, type JsonObject } from '../core/json-shape.js';
-import type { OwnedFd } from '../core/ports.js';
+import type { OwnedFd } from '../core/ports/network.js';
 import type { NativeAddon } from '../native/binding.js';
 import type { ProcessSpawner } from '../native/process.js';
 import {

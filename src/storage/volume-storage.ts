@@ -10,17 +10,17 @@ import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import { parseContainerId, type ContainerId } from '../core/ids.js';
 import { layerKeys } from '../core/layer-key.js';
 import type { ImageRecord } from '../core/model.js';
+import type { OwnedFd } from '../core/ports/network.js';
 import type {
   LayerDraft,
   LayerKey,
   LoadedLayers,
-  OwnedFd,
   RootfsOptions,
   RootfsStorage,
   StorageDriver,
   StoredLayer,
   UnpackReport,
-} from '../core/ports.js';
+} from '../core/ports/storage.js';
 import type { NativeAddon } from '../native/binding.js';
 import { KeyedMutex } from '../util/keyed-mutex.js';
 import { mountpointOf } from '../util/mountinfo.js';

@@ -1,6 +1,6 @@
 /** What VolumeStorage needs of a kind of copy-on-write volumes, and what it writes down beside each. */
 import { RuntimeError } from '../core/errors.js';
-import type { OwnedFd } from '../core/ports.js';
+import type { OwnedFd } from '../core/ports/network.js';
 
 /** `base`, or `layer/<hex>`, `draft/<word>`, `root/<container id>`. */
 export type VolumeName = string;

@@ -1,7 +1,7 @@
 /** Volumes as ZFS datasets below one of the administrator's. */
 import { randomUUID } from 'node:crypto';
 import { RuntimeError } from '../core/errors.js';
-import type { OwnedFd } from '../core/ports.js';
+import type { OwnedFd } from '../core/ports/network.js';
 import type { NativeAddon } from '../native/binding.js';
 import type { ProcessSpawner } from '../native/process.js';
 import {

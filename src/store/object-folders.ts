@@ -3,7 +3,7 @@ import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises
 import { join } from 'node:path';
 import { hasCode, wrap } from '../core/errors.js';
 import type { ContainerId, SandboxId } from '../core/ids.js';
-import type { ObjectFolders } from '../core/ports.js';
+import type { ObjectFolders } from '../core/ports/state.js';
 
 export class FileObjectFolders implements ObjectFolders {
   readonly #root: string;

@@ -2,7 +2,7 @@
 import { closeSync, ftruncateSync, mkdirSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
-import type { OwnedFd } from '../core/ports.js';
+import type { OwnedFd } from '../core/ports/network.js';
 
 /** The addon's lockFile: flock(LOCK_EX | LOCK_NB) on a file made if absent; throws EAGAIN when held. */
 export type LockFile = (path: string) => OwnedFd;

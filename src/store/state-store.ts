@@ -5,7 +5,7 @@ import type { z } from 'zod';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import type { ContainerId, SandboxId } from '../core/ids.js';
 import type { ContainerRecord, SandboxRecord } from '../core/model.js';
-import type { LoadedState, StateStore } from '../core/ports.js';
+import type { LoadedState, StateStore } from '../core/ports/state.js';
 import {
   isTemporaryName,
   syncFolder,

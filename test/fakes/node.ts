@@ -1,5 +1,5 @@
 /**
- * A node in memory: every port of core/ports.ts over plain maps, with failures on demand. What is
+ * A node in memory: every port of core/ports/ over plain maps, with failures on demand. What is
  * left in `node.left()` after a verb is what the verb left behind.
  */
 import { CgroupLayouts } from '../../src/core/cgroup-layout.js';
@@ -12,14 +12,14 @@ import type {
   ImageRecord,
   SandboxRecord,
 } from '../../src/core/model.js';
+import type { CgroupStats } from '../../src/core/ports/cgroup.js';
 import type {
   AttachRequest,
-  CgroupStats,
   EngineState,
   ExecResult,
   ExecStreamRequest,
-  InterfaceReading,
-} from '../../src/core/ports.js';
+} from '../../src/core/ports/engine.js';
+import type { InterfaceReading } from '../../src/core/ports/network.js';
 import type { RuntimeContext } from '../../src/runtime/context.js';
 import { Objects } from '../../src/runtime/objects.js';
 import { RuntimeError } from '../../src/core/errors.js';

@@ -2,7 +2,7 @@
 import { PassThrough } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import type { TerminalSize } from '../../src/core/model.js';
-import type { AttachSession, ExecSession } from '../../src/core/ports.js';
+import type { AttachSession, ExecSession } from '../../src/core/ports/engine.js';
 
 type AttachEnd = Awaited<AttachSession['ended']>;
 

@@ -1,7 +1,7 @@
 /** A process to be killed in the middle of an attach: `attach-for-ever.ts <json arguments>`. */
 import { CniNetwork } from '../../src/network/cni/network.js';
 import type { CniFolders } from '../../src/network/cni/network.js';
-import type { NetworkRequest } from '../../src/core/ports.js';
+import type { NetworkRequest } from '../../src/core/ports/network.js';
 import { loadAddon } from '../../src/native/binding.js';
 import { ProcessSpawner } from '../../src/native/process.js';
 import { pluginRunner } from './run-plugin.js';

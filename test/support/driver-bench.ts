@@ -10,7 +10,7 @@ import type {
   RootfsOptions,
   StorageDriver,
   StoredLayer,
-} from '../../src/core/ports.js';
+} from '../../src/core/ports/storage.js';
 import { createUnpack } from '../../src/images/unpack/unpack-process.js';
 import { loadAddon } from '../../src/native/binding.js';
 import { ProcessSpawner } from '../../src/native/process.js';

@@ -12,7 +12,7 @@ import {
 import { join } from 'node:path';
 import { createUnpack, type UnpackLimits } from '../../src/images/unpack/unpack-process.js';
 import { RuntimeError } from '../../src/core/errors.js';
-import type { UnpackMode, UnpackReport } from '../../src/core/ports.js';
+import type { UnpackMode, UnpackReport } from '../../src/core/ports/storage.js';
 import { libexecDir, loadAddon } from '../../src/native/binding.js';
 import { ProcessSpawner } from '../../src/native/process.js';
 import { digestOf } from './oci-image.js';

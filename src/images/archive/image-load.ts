@@ -3,7 +3,7 @@ import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import { wrap } from '../../core/errors.js';
-import type { LoadedImage } from '../../core/ports.js';
+import type { LoadedImage } from '../../core/ports/images.js';
 import { writeContent } from '../unpack/content-file.js';
 import { readImageArchive } from './image-archive.js';
 import type { ArchivedImage } from '../source/image-source.js';

@@ -4,7 +4,7 @@ import { open, type FileHandle } from 'node:fs/promises';
 import { hexOf } from '../../core/digest.js';
 import { RuntimeError } from '../../core/errors.js';
 import { imageName, parseImageReference } from '../../core/image-reference.js';
-import type { ArchiveFormat } from '../../core/ports.js';
+import type { ArchiveFormat } from '../../core/ports/images.js';
 import type { BlobStore } from '../store/blob-store.js';
 import { writeContent } from '../unpack/content-file.js';
 import type { StoredImage } from '../store/image-records.js';

@@ -18,7 +18,7 @@ import {
 } from '../../core/oci.js';
 import type { Descriptor, Manifest, Platform } from '../../core/oci.js';
 import { layerKeys } from '../../core/layer-key.js';
-import type { LayerKey } from '../../core/ports.js';
+import type { LayerKey } from '../../core/ports/storage.js';
 import { Limit } from '../../util/limit.js';
 import type { BlobStore } from '../store/blob-store.js';
 import type { ImageSource, RootDocument } from '../source/image-source.js';

@@ -1,7 +1,7 @@
 /** The pulls under way: whoever asks for the same shares one, anybody may see how far it is, its end is told once. */
 import { RuntimeError, wrap } from '../../core/errors.js';
 import type { ImageRecord } from '../../core/model.js';
-import type { PullOptions } from '../../core/ports.js';
+import type { PullOptions } from '../../core/ports/images.js';
 import type { PullReport, PullUnderWay } from '../../core/pull-progress.js';
 import { SharedWork } from '../../util/shared-work.js';
 import { PullProgress } from './pull-progress.js';

@@ -1,7 +1,7 @@
 /** What a registry wants to see before it answers: a bearer token of its token server, or a password. */
 import { RuntimeError } from '../../core/errors.js';
 import { asObject, asString, optional, property } from '../../core/json-shape.js';
-import type { RegistryAuth } from '../../core/ports.js';
+import type { RegistryAuth } from '../../core/ports/images.js';
 import { parseStrictJson } from '../../core/strict-json.js';
 import { parseUrl } from '../../util/parse-url.js';
 import { parseChallenges, type Challenge } from './auth-challenge.js';

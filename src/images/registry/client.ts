@@ -1,7 +1,7 @@
 /** Requests about one repository to the servers that may have its images, in order, with what they want to see. */
 import type { Readable } from 'node:stream';
 import { RuntimeError } from '../../core/errors.js';
-import type { RegistryAuth } from '../../core/ports.js';
+import type { RegistryAuth } from '../../core/ports/images.js';
 import { discard, headerOf, HttpClient, type Response } from './http-client.js';
 import { credentialsFor, RegistryAuthorizer } from './auth.js';
 import { answeredError, asUnavailable } from './errors.js';

@@ -15,7 +15,7 @@ import {
   parseManifest,
   type Descriptor,
 } from '../../core/oci.js';
-import type { RegistryAuth } from '../../core/ports.js';
+import type { RegistryAuth } from '../../core/ports/images.js';
 import { parseStrictJson } from '../../core/strict-json.js';
 import { Limit } from '../../util/limit.js';
 import { discard, headerOf } from './http-client.js';

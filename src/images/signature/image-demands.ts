@@ -2,7 +2,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { RuntimeError, wrap } from '../../core/errors.js';
 import type { ImageReference } from '../../core/image-reference.js';
-import type { Verification } from '../../core/ports.js';
+import type { Verification } from '../../core/ports/images.js';
 import type { KeySource, ScopedRequirements, SigstoreSigned } from '../../core/signature-policy.js';
 import { identityFault } from '../../core/signed-identity.js';
 import type { OpenSibling } from '../source/image-origin-source.js';

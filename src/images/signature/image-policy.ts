@@ -2,7 +2,7 @@
 import { realpath, stat } from 'node:fs/promises';
 import { hasCode, RuntimeError, wrap } from '../../core/errors.js';
 import { formatImageReference } from '../../core/image-reference.js';
-import type { SignatureCheck } from '../../core/ports.js';
+import type { SignatureCheck } from '../../core/ports/images.js';
 import {
   MAX_POLICY_BYTES,
   parseSignaturePolicy,

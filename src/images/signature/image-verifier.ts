@@ -7,7 +7,7 @@ import type {
   RegistryAuth,
   SignatureCheck,
   VerifiedImage,
-} from '../../core/ports.js';
+} from '../../core/ports/images.js';
 import { openSibling, openSource, type OpenRegistry } from '../source/image-origin-source.js';
 import { parseImageOrigin, type ReadOrigin } from '../source/image-origin.js';
 import { resolveManifest } from '../pull/pull-work.js';

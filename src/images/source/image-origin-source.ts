@@ -1,5 +1,5 @@
 /** From where an image is named to where its parts are read. */
-import type { RegistryAuth } from '../../core/ports.js';
+import type { RegistryAuth } from '../../core/ports/images.js';
 import type { ReadOrigin } from './image-origin.js';
 import type { ImageSource } from './image-source.js';
 import { LayoutSource } from '../archive/layout-source.js';

@@ -6,7 +6,7 @@ import { hexOf } from '../../core/digest.js';
 import { hasCode, RuntimeError, wrap } from '../../core/errors.js';
 import type { ImageId } from '../../core/ids.js';
 import type { ArtifactFile } from '../../core/model.js';
-import type { OwnedFd } from '../../core/ports.js';
+import type { OwnedFd } from '../../core/ports/network.js';
 import { syncFolder } from '../../util/atomic-file.js';
 import { removeTree } from '../../util/remove-tree.js';
 import type { BlobStore } from './blob-store.js';

@@ -2,7 +2,7 @@
 import { RuntimeError } from '../../core/errors.js';
 import type { ImageId } from '../../core/ids.js';
 import { formatImageReference, parseImageReference } from '../../core/image-reference.js';
-import type { UnreadableFile } from '../../core/ports.js';
+import type { UnreadableFile } from '../../core/ports/state.js';
 import { isKnown, mergePulled } from '../pull/image-presence.js';
 import type { PulledImage } from '../pull/pull-work.js';
 import type { BlobStore } from './blob-store.js';

@@ -7,7 +7,7 @@ import type { CheckOptions, ImageCheck, ImageFinding } from '../../core/image-ch
 import { layerKeys } from '../../core/layer-key.js';
 import type { ImageRecord } from '../../core/model.js';
 import type { Descriptor } from '../../core/oci.js';
-import type { LayerKey } from '../../core/ports.js';
+import type { LayerKey } from '../../core/ports/storage.js';
 import type { BlobStore } from './blob-store.js';
 import type { StoredImage } from './image-records.js';
 import type { ImageSource } from '../source/image-source.js';

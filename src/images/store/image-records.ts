@@ -7,7 +7,7 @@ import type { ImageId } from '../../core/ids.js';
 import { hexOf } from '../../core/digest.js';
 import { hasCode, wrap } from '../../core/errors.js';
 import type { ImageRecord } from '../../core/model.js';
-import type { UnreadableFile } from '../../core/ports.js';
+import type { UnreadableFile } from '../../core/ports/state.js';
 import { syncFolder, writeFileAtomic } from '../../util/atomic-file.js';
 
 /** On disk a record also says which blobs belong to it, and which of two records is the later one. */

@@ -9,7 +9,7 @@ import type {
   LayerUpkeep,
   StoredLayer,
   UnpackReport,
-} from '../../core/ports.js';
+} from '../../core/ports/storage.js';
 import { KeyedMutex } from '../../util/keyed-mutex.js';
 import { SharedWork } from '../../util/shared-work.js';
 import { BlobArrival } from '../unpack/blob-arrival.js';

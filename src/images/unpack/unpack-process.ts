@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 import { getSystemErrorName } from 'node:util';
 import type { ErrorKind } from '../../core/errors.js';
 import { EDQUOT, RuntimeError, wrap } from '../../core/errors.js';
-import type { UnpackMode, UnpackReport } from '../../core/ports.js';
+import type { UnpackMode, UnpackReport } from '../../core/ports/storage.js';
 import { libexecDir } from '../../native/binding.js';
 import type { ExitStatus } from '../../native/binding.js';
 import type { ProcessSpawner } from '../../native/process.js';

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { hasCode, wrap } from '../../core/errors.js';
 import type { SandboxId } from '../../core/ids.js';
-import type { PodNetwork, UnreadableFile } from '../../core/ports.js';
+import type { PodNetwork } from '../../core/ports/network.js';
+import type { UnreadableFile } from '../../core/ports/state.js';
 import { isTemporaryName, writeFileSoon } from '../../util/atomic-file.js';
 import { networkConfig } from './conflist.js';
 

@@ -4,7 +4,7 @@ import { access, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RuntimeError, wrap } from '../../core/errors.js';
 import type { ErrorKind } from '../../core/errors.js';
-import type { OwnedFd } from '../../core/ports.js';
+import type { OwnedFd } from '../../core/ports/network.js';
 import type { RunOptions, RunResult } from '../../native/process.js';
 
 /** runProcess of native/process.ts, bound to the agent's spawner. */

@@ -3,7 +3,7 @@ import { statfs } from 'node:fs/promises';
 import { hasCode, RuntimeError, wrap } from '../../core/errors.js';
 import type { SandboxId } from '../../core/ids.js';
 import { POD_INTERFACE } from '../../core/pod-interface.js';
-import type { NetworkRequest, OwnedFd, PodNetwork } from '../../core/ports.js';
+import type { NetworkRequest, OwnedFd, PodNetwork } from '../../core/ports/network.js';
 import { hasControlCharacter } from '../../util/control-characters.js';
 import { KeyedMutex } from '../../util/keyed-mutex.js';
 import { AttachmentCache } from './attachment-cache.js';

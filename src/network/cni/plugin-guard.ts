@@ -3,7 +3,7 @@ import { closeSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode, wrap } from '../../core/errors.js';
-import type { OwnedFd } from '../../core/ports.js';
+import type { OwnedFd } from '../../core/ports/network.js';
 
 /** The addon's lockFile: flock(LOCK_EX | LOCK_NB) on a file made if absent; throws EAGAIN when held. */
 export type LockFile = (path: string) => OwnedFd;

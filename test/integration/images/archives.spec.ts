@@ -5,7 +5,7 @@ import { createReadStream, readdirSync, readFileSync, writeFileSync } from 'node
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import type { ArchiveFormat, LoadedImage } from '../../../src/core/ports.js';
+import type { ArchiveFormat, LoadedImage } from '../../../src/core/ports/images.js';
 import { layerFiles, openImages, type OpenedImages } from '../../support/images.js';
 import {
   buildImage,

@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseImageReference } from '../../../src/core/image-reference.js';
 import type { ImageRecord } from '../../../src/core/model.js';
-import type { RegistryAuth } from '../../../src/core/ports.js';
+import type { RegistryAuth } from '../../../src/core/ports/images.js';
 import { createRegistryPusher } from '../../../src/images/registry/push.js';
 import { createRegistryOpener } from '../../../src/images/registry/source.js';
 import { blobsIn } from '../../support/blob-reader.js';

@@ -6,7 +6,7 @@ import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { sign } from 'node:crypto';
 import { RuntimeError } from '../../../src/core/errors.js';
-import type { VerifiedImage } from '../../../src/core/ports.js';
+import type { VerifiedImage } from '../../../src/core/ports/images.js';
 import { createRegistryOpener } from '../../../src/images/registry/source.js';
 import { ImagePolicy } from '../../../src/images/signature/image-policy.js';
 import { PolicyVerifier } from '../../../src/images/signature/image-verifier.js';

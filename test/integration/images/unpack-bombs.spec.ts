@@ -5,7 +5,7 @@ import { lstatSync, mkdtempSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { RuntimeError } from '../../../src/core/errors.js';
-import type { UnpackReport } from '../../../src/core/ports.js';
+import type { UnpackReport } from '../../../src/core/ports/storage.js';
 import { removeTree } from '../../../src/util/remove-tree.js';
 import { file, folder, hardlink, makeTar, symlink, type TarEntry } from '../../support/tar.js';
 import { measureUnpack, type UnpackTry } from '../../support/unpack.js';

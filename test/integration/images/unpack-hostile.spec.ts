@@ -17,7 +17,7 @@ import { removeTree } from '../../../src/util/remove-tree.js';
 import { digestOf } from '../../support/oci-image.js';
 import { file, folder, hardlink, makeTar, opaque, symlink, whiteout } from '../../support/tar.js';
 import type { TarEntry } from '../../support/tar.js';
-import type { UnpackReport } from '../../../src/core/ports.js';
+import type { UnpackReport } from '../../../src/core/ports/storage.js';
 import { manifestOf } from '../../support/tree-manifest.js';
 import { getAttribute } from '../../support/xattr.js';
 import { unpackLayer, type UnpackTry } from '../../support/unpack.js';

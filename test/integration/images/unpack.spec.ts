@@ -7,7 +7,7 @@ import { gzipSync } from 'node:zlib';
 import { digestOf } from '../../support/oci-image.js';
 import { file, folder, hardlink, makeTar, opaque, symlink, whiteout } from '../../support/tar.js';
 import { makeTempFolder, removeTempFolder } from '../../support/temp.js';
-import type { UnpackReport } from '../../../src/core/ports.js';
+import type { UnpackReport } from '../../../src/core/ports/storage.js';
 import { unpackLayer, type UnpackTry } from '../../support/unpack.js';
 import { getAttribute } from '../../support/xattr.js';
 

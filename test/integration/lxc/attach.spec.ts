@@ -8,7 +8,7 @@ import { pipeline } from 'node:stream/promises';
 import { RuntimeError, type ErrorKind } from '../../../src/core/errors.js';
 import { CHANNEL } from '../../../src/core/attach-frames.js';
 import type { ContainerSpec } from '../../../src/core/model.js';
-import type { AttachSession } from '../../../src/core/ports.js';
+import type { AttachSession } from '../../../src/core/ports/engine.js';
 import { MessageWriter, OPERATION, TAG } from '../../../src/core/shim-spec.js';
 import { openDescriptors, settlesAt } from '../../support/descriptors.js';
 import { LxcFixture, type Overrides } from '../../support/lxc-fixture.js';

@@ -5,7 +5,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { RuntimeError, type ErrorKind } from '../../../src/core/errors.js';
 import type { ContainerSpec } from '../../../src/core/model.js';
-import type { ExecSession, ExecStreamRequest } from '../../../src/core/ports.js';
+import type { ExecSession, ExecStreamRequest } from '../../../src/core/ports/engine.js';
 import { openDescriptors, settlesAt } from '../../support/descriptors.js';
 import { LxcFixture } from '../../support/lxc-fixture.js';
 import { isAlive, processesWith, until } from '../../support/processes.js';

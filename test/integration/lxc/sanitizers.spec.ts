@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { AttachSession } from '../../../src/core/ports.js';
+import type { AttachSession } from '../../../src/core/ports/engine.js';
 import { LxcFixture } from '../../support/lxc-fixture.js';
 import { makeTempFolder, removeTempFolder } from '../../support/temp.js';
 import { processesWith, until } from '../../support/processes.js';

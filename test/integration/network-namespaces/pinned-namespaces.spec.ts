@@ -5,7 +5,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { type ErrorKind, RuntimeError } from '../../../src/core/errors.js';
 import { parseSandboxId, type SandboxId } from '../../../src/core/ids.js';
-import type { NamespaceRequest } from '../../../src/core/ports.js';
+import type { NamespaceRequest } from '../../../src/core/ports/network.js';
 import { loadAddon } from '../../../src/native/binding.js';
 import { ProcessSpawner, runProcess } from '../../../src/native/process.js';
 import { PinnedNamespaces } from '../../../src/network/namespaces.js';

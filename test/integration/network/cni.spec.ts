@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SandboxId } from '../../../src/core/ids.js';
-import type { NetworkRequest, PodNetwork } from '../../../src/core/ports.js';
+import type { NetworkRequest, PodNetwork } from '../../../src/core/ports/network.js';
 import { loadAddon } from '../../../src/native/binding.js';
 import { ProcessSpawner } from '../../../src/native/process.js';
 import { CniNetwork } from '../../../src/network/cni/network.js';

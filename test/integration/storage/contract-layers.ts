@@ -1,7 +1,7 @@
 /** The contract's part about layers. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import type { LayerKey, UnpackReport } from '../../../src/core/ports.js';
+import type { LayerKey, UnpackReport } from '../../../src/core/ports/storage.js';
 import type { DriverBench } from '../../support/driver-bench.js';
 import { file, folder } from '../../support/tar.js';
 import type { DriverTraits } from './driver-contract.js';

@@ -1,6 +1,6 @@
-/** What every storage driver promises (core/ports.ts), as tests that any of them runs. */
+/** What every storage driver promises (core/ports/), as tests that any of them runs. */
 import assert from 'node:assert/strict';
-import type { StorageDriver } from '../../../src/core/ports.js';
+import type { StorageDriver } from '../../../src/core/ports/storage.js';
 import { mountsBelow, openDescriptors, settlesAt } from '../../support/descriptors.js';
 import { DriverBench } from '../../support/driver-bench.js';
 import { idmapPromises } from './contract-idmap.js';

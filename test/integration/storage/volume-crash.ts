@@ -1,6 +1,6 @@
 /** What drivers of volumes make of an agent that died between any two of its commands. */
 import assert from 'node:assert/strict';
-import type { LayerKey, StorageDriver } from '../../../src/core/ports.js';
+import type { LayerKey, StorageDriver } from '../../../src/core/ports/storage.js';
 import { loadAddon } from '../../../src/native/binding.js';
 import type { ProcessSpawner } from '../../../src/native/process.js';
 import { containerId, DriverBench } from '../../support/driver-bench.js';

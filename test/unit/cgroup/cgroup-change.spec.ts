@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { planChange, writeSetting } from '../../../src/cgroup/cgroup-change.js';
 import { RuntimeError } from '../../../src/core/errors.js';
-import type { CgroupChange } from '../../../src/core/ports.js';
+import type { CgroupChange } from '../../../src/core/ports/cgroup.js';
 import { makeTempFolder, removeTempFolder } from '../../support/temp.js';
 
 describe('planChange', () => {

@@ -9,7 +9,8 @@ import type { RuntimeContext } from '../../../src/runtime/context.js';
 import { runSandbox } from '../../../src/runtime/sandbox-run.js';
 import { StatsCollector } from '../../../src/runtime/stats.js';
 import { stopSandbox } from '../../../src/runtime/sandbox-stop.js';
-import type { CgroupStats, InterfaceUsage } from '../../../src/core/ports.js';
+import type { CgroupStats } from '../../../src/core/ports/cgroup.js';
+import type { InterfaceUsage } from '../../../src/core/ports/network.js';
 import { FakeNode } from '../../fakes/node.js';
 import { containerRequest, sandboxRequest } from '../../fakes/requests.js';
 

@@ -6,7 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { parseImageReference } from '../../../../src/core/image-reference.js';
 import type { Descriptor } from '../../../../src/core/oci.js';
-import type { RegistryAuth } from '../../../../src/core/ports.js';
+import type { RegistryAuth } from '../../../../src/core/ports/images.js';
 import type { RootDocument } from '../../../../src/images/source/image-source.js';
 import { createRegistryOpener } from '../../../../src/images/registry/source.js';
 import { buildImage, digestOf, type Blob } from '../../../support/oci-image.js';
