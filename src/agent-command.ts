@@ -46,8 +46,7 @@ export async function runAgentCommand(args: string[]): Promise<number> {
 }
 
 async function checkConfig(file: string | undefined): Promise<number> {
-  const { files, warnings } = await loadConfig(file);
-  for (const warning of warnings) process.stderr.write(`pvecri agent: warning: ${warning}\n`);
+  const { files } = await loadConfig(file);
   process.stdout.write(`configuration is good: ${files.join(', ') || 'all defaults'}\n`);
   return 0;
 }

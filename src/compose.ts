@@ -20,21 +20,27 @@ import { libexecDir, type NativeAddon } from './native/binding.js';
 import { ProcessSpawner, runProcess } from './native/process.js';
 import { CniNetwork } from './network/cni/network.js';
 import { PinnedNamespaces } from './network/namespaces.js';
+import type { NriPluginHost } from './nri/plugin-host.js';
 import type { AgentLogger } from './observe/log.js';
 import { openStorage } from './open-storage.js';
 import type { Metrics } from './observe/metrics.js';
 import { logPull } from './observe/pull-log.js';
 import type { RuntimeContext } from './runtime/context.js';
 import { Objects } from './runtime/objects.js';
+import { newPlugins } from './runtime/plugins.js';
 import { TmpfsSharedMemory } from './storage/pod-shared-memory.js';
 import { FileObjectFolders } from './store/object-folders.js';
 import { FileStateStore } from './store/state-store.js';
+import { parseGoDuration } from './util/go-duration.js';
 import { KeyedMutex } from './util/keyed-mutex.js';
+import { VERSION } from './version.js';
 
 export interface Composition {
   context: RuntimeContext;
   /** undefined where the configuration asks for none. */
   metrics: Metrics | undefined;
+  /** null where the configuration asks for none. */
+  plugins: NriPluginHost | null;
   /** Takes over the reloadable keys. */
   applyConfig(config: Config): void;
   /** Ends threads and descriptors; containers, mounts and records stay. */
@@ -65,7 +71,7 @@ export async function compose(
   const readPolicy = (): Promise<ImagePolicy> => ImagePolicy.read(imageConfig.policy);
   const imagesRoot = join(root, 'images');
   const storage = await openStorage(config, addon, spawner);
-  const host = readHostFacts(addon, new HostAppArmor(spawner));
+  const host = readHostFacts(spawner, new HostAppArmor(spawner));
   const images = await FolderImageStore.open({
     bootId: host.bootId,
     root: imagesRoot,
@@ -83,6 +89,7 @@ export async function compose(
   });
   const metrics = await loadMetrics(config, () => images.pullsUnderWay());
   const objects = new Objects();
+  const plugins = await loadPluginHost(config, log);
   for (const file of images.unreadable()) {
     log.error({ ...file }, 'the record of an image or layer is damaged or too new; it is not used');
   }
@@ -101,6 +108,7 @@ export async function compose(
     layouts,
     log,
     host,
+    plugins: plugins && newPlugins(plugins),
     objects,
     locks: new KeyedMutex(),
     pending: new Map(),
@@ -108,6 +116,7 @@ export async function compose(
   return {
     context,
     metrics,
+    plugins,
     applyConfig: (changed) => {
       network.configure(cniFolders(changed));
       imageConfig = changed.images;
@@ -123,6 +132,33 @@ export async function compose(
 
 function cniFolders(config: Config): { confDir: string; binDirs: readonly string[] } {
   return { confDir: config.network.conf_dir, binDirs: config.network.bin_dirs };
+}
+
+/** Those who want no plugins do not pay for them with memory. */
+async function loadPluginHost(config: Config, log: AgentLogger): Promise<NriPluginHost | null> {
+  const { nri } = config;
+  if (!nri.enable) return null;
+  const { NriPluginHost } = await import('./nri/plugin-host.js');
+  const { defaultValidator } = await import('./nri/default-validator.js');
+  const rules = nri.default_validator;
+  return new NriPluginHost({
+    runtimeVersion: VERSION,
+    registrationTimeoutMs: parseGoDuration(nri.plugin_registration_timeout) ?? 0,
+    requestTimeoutMs: parseGoDuration(nri.plugin_request_timeout) ?? 0,
+    validators: rules.enable
+      ? [
+          defaultValidator({
+            rejectHooks: rules.reject_oci_hook_adjustment,
+            rejectRuntimeDefaultSeccomp: rules.reject_runtime_default_seccomp_adjustment,
+            rejectUnconfinedSeccomp: rules.reject_unconfined_seccomp_adjustment,
+            rejectCustomSeccomp: rules.reject_custom_seccomp_adjustment,
+            requiredPlugins: rules.required_plugins,
+            toleration: rules.tolerate_missing_plugins_annotation,
+          }),
+        ]
+      : [],
+    log,
+  });
 }
 
 /** The library takes memory: it is loaded for those who want figures. */

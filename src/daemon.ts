@@ -16,11 +16,14 @@ import type { FrontEnd } from './cri/front-end.js';
 import { createCriServer } from './cri/server.js';
 import { loadAddon } from './native/binding.js';
 import { createLogger, type AgentLogger } from './observe/log.js';
+import type { NriPluginHost } from './nri/plugin-host.js';
 import { listenMetrics } from './observe/metrics-server.js';
 import { Notifier } from './observe/notify.js';
 import { StatsCollector } from './runtime/stats.js';
 import type { RuntimeContext } from './runtime/context.js';
 import { checkAfterStart } from './runtime/image-check.js';
+import { applyChanges } from './runtime/plugin-changes.js';
+import { pluginState } from './runtime/plugin-events.js';
 import { recover } from './runtime/recovery.js';
 import { lockRoot } from './store/root-lock.js';
 import { StreamingServer, type Transport } from './streaming/server.js';
@@ -35,7 +38,6 @@ const GRACE_MS = 10_000;
 export async function runAgent(configFile: string | undefined): Promise<void> {
   const loaded = await loadConfig(configFile);
   const log = createLogger({ level: loaded.config.log.level });
-  for (const warning of loaded.warnings) log.warn({}, warning);
   const stop = stopSignal();
   const daemon = new Daemon(configFile, loaded.config, log);
   try {
@@ -91,6 +93,8 @@ class Daemon {
     const adminListener = await this.#listen(adminSocket(config), {}, admin, addon);
     this.#closers.push(() => adminListener.close());
     await recover(context);
+    // Before anything is made: some plugins must not miss a container.
+    if (composition.plugins) await this.#openPlugins(composition.plugins, context, addon);
     await streaming.listen(config.streaming.address, config.streaming.port);
     this.#closers.push(() => streaming.close());
     const { metrics } = composition;
@@ -137,6 +141,29 @@ class Daemon {
     );
   }
 
+  async #openPlugins(
+    host: NriPluginHost,
+    context: RuntimeContext,
+    addon: ReturnType<typeof loadAddon>,
+  ): Promise<void> {
+    const { nri } = this.#config;
+    this.#closers.push(() => {
+      host.close();
+    });
+    host.open({
+      state: () => pluginState(context),
+      change: (changes) => applyChanges(context, changes),
+    });
+    if (nri.disable_connections) return;
+    const listener = await this.#listen(
+      nri.socket_path,
+      {},
+      { accept: (socket) => void host.accept(socket) },
+      addon,
+    );
+    this.#closers.push(() => listener.close());
+  }
+
   /** Closes in reverse order whatever start got to. */
   async stop(): Promise<void> {
     for (let close = this.#closers.pop(); close; close = this.#closers.pop()) {
@@ -151,7 +178,7 @@ class Daemon {
   #listen(
     path: string,
     env: NodeJS.ProcessEnv,
-    frontEnd: FrontEnd,
+    frontEnd: Pick<FrontEnd, 'accept'>,
     addon: ReturnType<typeof loadAddon>,
   ): Promise<Server> {
     return listenUnix({
@@ -168,8 +195,7 @@ class Daemon {
   async #reload(composition: Composition, notifier: Notifier): Promise<void> {
     notifier.reloading();
     try {
-      const { config, warnings } = await loadConfig(this.#configFile);
-      for (const warning of warnings) this.#log.warn({}, warning);
+      const { config } = await loadConfig(this.#configFile);
       const { apply, needsRestart, effective } = diffConfig(this.#config, config);
       this.#config = effective;
       this.#log.setLevel(effective.log.level);

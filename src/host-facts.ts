@@ -7,10 +7,13 @@ import { dirname } from 'node:path';
 import { release } from 'node:os';
 import { hasCode, RuntimeError, wrap } from './core/errors.js';
 import { findDevices } from './host-devices.js';
+import type { Hook } from './core/model.js';
 import type { NativeAddon } from './native/binding.js';
+import { runProcess, type ProcessSpawner } from './native/process.js';
 import type { HostFacts } from './runtime/context.js';
 
-export function readHostFacts(addon: NativeAddon, appArmor: HostFacts['appArmor']): HostFacts {
+export function readHostFacts(spawner: ProcessSpawner, appArmor: HostFacts['appArmor']): HostFacts {
+  const { addon } = spawner;
   return {
     bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
     now,
@@ -25,6 +28,7 @@ export function readHostFacts(addon: NativeAddon, appArmor: HostFacts['appArmor'
     readTextFile,
     findDevices,
     ensureMountSource,
+    runHook: (hook, input) => runHook(spawner, hook, input),
     requireFolder,
   };
 }
@@ -55,6 +59,26 @@ function memoize(addon: NativeAddon): HostFacts['compileSeccomp'] {
     compiled.set(key, program);
     return program;
   };
+}
+
+/** OCI has no limit of its own; one that hangs must not hold its container for ever. */
+const HOOK_MS = 120_000;
+
+async function runHook(spawner: ProcessSpawner, hook: Hook, input: string): Promise<void> {
+  const { path, args, env, timeoutMs } = hook;
+  const result = await runProcess(spawner, {
+    file: path,
+    argv: args,
+    env,
+    cwd: '/',
+    input,
+    timeoutMs: timeoutMs || HOOK_MS,
+    maxOutputBytes: 4096,
+  });
+  const { code, signal } = result.status;
+  if (code === 0) return;
+  const how = signal === null ? `code ${code}` : `signal ${signal}`;
+  throw new RuntimeError('aborted', `it ended with ${how}: ${result.stderr.toString().trim()}`);
 }
 
 /** By one descriptor, so that what is measured is what is read; a FIFO does not hold the agent up. */

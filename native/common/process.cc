@@ -162,19 +162,23 @@ void Execute(const Process& process) {
 }  // namespace
 
 bool ParseProcess(const Field& field, Process* process, Failure* failure) {
-  size_t arguments = 0, variables = 0, groups = 0;
+  size_t arguments = 0, variables = 0, groups = 0, rlimits = 0;
   Field part;
   Reader counter(field);
   while (counter.Next(&part)) {
     arguments += part.tag == Tag::kArgument;
     variables += part.tag == Tag::kEnvironment;
     groups += part.tag == Tag::kGroup;
+    rlimits += part.tag == Tag::kRlimit;
   }
   if (!counter.ok() || arguments == 0) return failure->Set("spec", "process", EINVAL);
   process->argv = static_cast<char**>(calloc(arguments + 1, sizeof(char*)));
   process->envp = static_cast<char**>(calloc(variables + 1, sizeof(char*)));
   process->groups = static_cast<gid_t*>(calloc(groups + 1, sizeof(gid_t)));
-  if (!process->argv || !process->envp || !process->groups) return failure->Set("spec", "process");
+  process->rlimits = static_cast<Rlimit*>(calloc(rlimits + 1, sizeof(Rlimit)));
+  if (!process->argv || !process->envp || !process->groups || !process->rlimits) {
+    return failure->Set("spec", "process");
+  }
   arguments = variables = 0;
   Reader reader(field);
   while (reader.Next(&part)) {
@@ -228,6 +232,10 @@ bool ParseProcess(const Field& field, Process* process, Failure* failure) {
         process->has_oom_score_adj = true;
         process->oom_score_adj = static_cast<int>(static_cast<int64_t>(part.number()));
         break;
+      case Tag::kRlimit:
+        if (part.size != sizeof(Rlimit)) return failure->Set("spec", "rlimit", EINVAL);
+        memcpy(&process->rlimits[process->rlimit_count++], part.data, sizeof(Rlimit));
+        break;
       case Tag::kTty:
         process->tty = part.number() != 0;
         break;
@@ -254,10 +262,24 @@ static void LowerOpenFiles() {
   (void)::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+// While CAP_SYS_RESOURCE is still there, which raising a hard limit needs.
+static bool SetRlimits(const Process& process, Failure* failure) {
+  for (size_t i = 0; i < process.rlimit_count; ++i) {
+    const Rlimit& wanted = process.rlimits[i];
+    rlimit limit = {.rlim_cur = wanted.soft, .rlim_max = wanted.hard};
+    if (::setrlimit(static_cast<__rlimit_resource>(wanted.resource), &limit) == 0) continue;
+    char number[24];
+    snprintf(number, sizeof(number), "%u", static_cast<unsigned>(wanted.resource));
+    return failure->Set("rlimit", number);
+  }
+  return true;
+}
+
 void BecomePayload(const Process& process, int alive, Failure* failure) {
   ResetSignals();
   ::umask(0022);
   LowerOpenFiles();
+  if (!SetRlimits(process, failure)) return;
   (void)::setsid();  // fails where it leads a session already
   if (process.tty && ::ioctl(0, TIOCSCTTY, 0) != 0) {
     failure->Set("controlling terminal", "");

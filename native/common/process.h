@@ -10,6 +10,11 @@
 
 namespace pvecri {
 
+// As setrlimit(2) has it.
+struct Rlimit {
+  uint64_t resource, soft, hard;
+};
+
 // Points into the message it was parsed from.
 struct Process {
   char** argv = nullptr;
@@ -28,6 +33,8 @@ struct Process {
   const char* apparmor_profile = nullptr;
   bool has_oom_score_adj = false;
   int oom_score_adj = 0;
+  Rlimit* rlimits = nullptr;
+  size_t rlimit_count = 0;
   bool tty = false;
 };
 

@@ -54,6 +54,7 @@ enum class Tag : uint16_t {
   kTty = 41,
   kSeccompFlags = 45,
   kAmbientCapabilities = 46,
+  kRlimit = 47,  // number of the resource, soft and hard limit: 8 bytes each
   // An exec; with kCgroupRoot, kCgroupOuter, kProcess, kKeepStdin, and for a terminal kRows and
   // kColumns.
   kExecName = 50,

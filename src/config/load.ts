@@ -16,8 +16,6 @@ export interface LoadedConfig {
   sources: ReadonlyMap<string, string>;
   /** Files read, in the order in which later ones stand above earlier ones. */
   files: string[];
-  /** What is accepted but will not do what it says. */
-  warnings: string[];
 }
 
 type Table = Record<string, unknown>;
@@ -44,7 +42,7 @@ export async function loadConfig(file?: string): Promise<LoadedConfig> {
   if (problems.length > 0) throw new RuntimeError('invalid-argument', problems.join('; '));
   const config = configSchema.parse(merged);
   refuseNesting(config, sources);
-  return { config, sources, files: files.map(({ path }) => path), warnings: warningsOf(config) };
+  return { config, sources, files: files.map(({ path }) => path) };
 }
 
 async function findFiles(file: string | undefined): Promise<{ path: string; text: string }[]> {
@@ -133,13 +131,6 @@ function refuseNesting(config: Config, sources: ReadonlyMap<string, string>): vo
     'invalid-argument',
     `${file}: keys root (${root}) and state (${state}) name folders inside one another: choose separate ones`,
   );
-}
-
-function warningsOf(config: Config): string[] {
-  if (config.nri.socket === '') return [];
-  return [
-    `key nri.socket is ${config.nri.socket}, but NRI is not implemented yet: no plugin will be called`,
-  ];
 }
 
 function mergeInto(target: Table, source: Table): void {

@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import { z } from 'zod';
 import { parseByteSize } from '../util/byte-size.js';
 import { hasControlCharacter } from '../util/control-characters.js';
+import { parseGoDuration } from '../util/go-duration.js';
 
 export interface KeyInfo {
   description: string;
@@ -24,6 +25,9 @@ const PATH = 'an absolute path without "..", "//", closing "/" or control charac
 const FOLDER = `${PATH}, and not "/" itself`;
 /** pve-storage, PVE::JSONSchema `pve-storage-id`. */
 const LOCAL_STORAGE = /^pve:\/\/(?:\*|[a-z][a-z0-9._-]*[a-z0-9])$/i;
+const BOOLEAN = 'true or false';
+const duration = z.string().refine(isTimeLimit);
+const DURATION = 'a duration such as "500ms" or "5s", from "100ms" to "5m"';
 const SOCKET = `${PATH}, of at most ${SOCKET_PATH_BYTES} bytes`;
 
 export const configSchema = z.strictObject({
@@ -199,15 +203,89 @@ export const configSchema = z.strictObject({
     .prefault({}),
   nri: z
     .strictObject({
-      socket: z
-        .union([z.literal(''), socketPath])
-        .default('')
-        .register(keyInfo, {
-          description:
-            'Unix socket for NRI plugins; empty turns NRI off. NRI is not implemented yet: any other value is answered with a warning.',
-          expects: `"", or ${SOCKET}`,
-          reloadable: false,
-        }),
+      enable: z.boolean().default(false).register(keyInfo, {
+        description:
+          'Whether NRI plugins are called, which may hear of all pods and containers and change the latter: docs/nri.md.',
+        expects: BOOLEAN,
+        reloadable: false,
+      }),
+      socket_path: socketPath.default('/var/run/nri/nri.sock').register(keyInfo, {
+        description: 'Unix socket that plugins connect to. Who can is as good as root.',
+        expects: SOCKET,
+        reloadable: false,
+      }),
+      disable_connections: z.boolean().default(false).register(keyInfo, {
+        description:
+          'Leaves the socket away: there are no plugins but those that the agent starts by itself.',
+        expects: BOOLEAN,
+        reloadable: false,
+      }),
+      plugin_path: path.default('/opt/nri/plugins').register(keyInfo, {
+        description:
+          'Folder of plugins that the agent starts by itself: programs called `NN-NAME`, with two digits for their place in the order. It may be absent.',
+        expects: PATH,
+        reloadable: false,
+      }),
+      plugin_config_path: path.default('/etc/nri/conf.d').register(keyInfo, {
+        description:
+          'Folder of their configuration: `NN-NAME.conf`, or else `NAME.conf`, is handed to the plugin as it is.',
+        expects: PATH,
+        reloadable: false,
+      }),
+      plugin_registration_timeout: duration.default('5s').register(keyInfo, {
+        description:
+          'How long a plugin that has connected may take to register, and then to look at what there is already.',
+        expects: DURATION,
+        reloadable: false,
+      }),
+      plugin_request_timeout: duration.default('2s').register(keyInfo, {
+        description:
+          'How long a plugin may take over one event. One that takes longer is disconnected, and the pod goes on without it.',
+        expects: DURATION,
+        reloadable: false,
+      }),
+      default_validator: z
+        .strictObject({
+          enable: z.boolean().default(false).register(keyInfo, {
+            description:
+              'Whether the adjustments of plugins are checked by the rules below before they are made. A container whose adjustments break one is not created.',
+            expects: BOOLEAN,
+            reloadable: false,
+          }),
+          reject_oci_hook_adjustment: z.boolean().default(false).register(keyInfo, {
+            description: 'Refuses OCI hooks.',
+            expects: BOOLEAN,
+            reloadable: false,
+          }),
+          reject_runtime_default_seccomp_adjustment: z.boolean().default(false).register(keyInfo, {
+            description: 'Refuses a seccomp policy in place of the default profile.',
+            expects: BOOLEAN,
+            reloadable: false,
+          }),
+          reject_unconfined_seccomp_adjustment: z.boolean().default(false).register(keyInfo, {
+            description: 'Refuses a seccomp policy for a container that has none.',
+            expects: BOOLEAN,
+            reloadable: false,
+          }),
+          reject_custom_seccomp_adjustment: z.boolean().default(false).register(keyInfo, {
+            description: 'Refuses a seccomp policy in place of a profile file.',
+            expects: BOOLEAN,
+            reloadable: false,
+          }),
+          required_plugins: z.array(z.string()).default([]).register(keyInfo, {
+            description:
+              'Plugins without which no container is created, by name without the digits. A pod asks for more of them with the annotation `required-plugins.noderesource.dev`, a YAML list.',
+            expects: 'a list of strings',
+            reloadable: false,
+          }),
+          tolerate_missing_plugins_annotation: z.string().default('').register(keyInfo, {
+            description:
+              'Annotation with which a pod, set to `true`, does without the required plugins; empty for none.',
+            expects: 'a string',
+            reloadable: false,
+          }),
+        })
+        .prefault({}),
     })
     .prefault({}),
 });
@@ -225,7 +303,7 @@ export interface ConfigKey extends KeyInfo {
   default: ConfigValue;
 }
 
-export type ConfigValue = string | number | readonly string[];
+export type ConfigValue = string | number | boolean | readonly string[];
 
 /** Every key, in the order of the schema. */
 export const configKeys: readonly ConfigKey[] = listKeys();
@@ -280,6 +358,11 @@ function isSizeLimit(text: string): boolean {
 function isVolumeSize(text: string): boolean {
   const bytes = parseByteSize(text);
   return bytes !== undefined && bytes >= 64 * 2 ** 20 && bytes <= 16 * 2 ** 40;
+}
+
+function isTimeLimit(text: string): boolean {
+  const milliseconds = parseGoDuration(text);
+  return milliseconds !== undefined && milliseconds >= 100 && milliseconds <= 300_000;
 }
 
 function isLoopback(text: string): boolean {

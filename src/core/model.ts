@@ -137,6 +137,8 @@ export interface ProcessSpec {
   apparmorProfile: string | null;
   /** null keeps what the agent has. */
   oomScoreAdj: number | null;
+  /** Those that are not the agent's. */
+  rlimits: Rlimit[];
   tty: boolean;
 }
 
@@ -223,6 +225,43 @@ export interface Resize extends CgroupPlan {
   resources: Resources;
 }
 
+/** A limit of the kernel's for each process (setrlimit(2)). */
+export interface Rlimit {
+  /** `RLIMIT_NOFILE`. */
+  type: string;
+  /** Decimal; 2^64-1 for none. */
+  soft: string;
+  hard: string;
+}
+
+/** Programs of the host that a runtime calls at steps of a container's life, as OCI has them. */
+export interface Hooks {
+  prestart: Hook[];
+  createRuntime: Hook[];
+  poststart: Hook[];
+  poststop: Hook[];
+}
+
+export interface Hook {
+  path: string;
+  /** argv[0] included. */
+  args: string[];
+  env: string[];
+  /** 0 for none named. */
+  timeoutMs: number;
+}
+
+/** What plugins were told of a container or have changed, where the rest of its record does not say it. */
+export interface PluginFacts {
+  argv: string[];
+  /** With what plugins changed: CRI's answers keep the caller's. */
+  annotations: Pairs;
+  devices: DeviceNode[];
+  hooks: Hooks;
+  /** The filter is a plugin's, kept beside the record. */
+  seccomp: boolean;
+}
+
 /** How a container ended; written by the shim, fsynced and renamed into place. */
 export interface ExitRecord {
   /** Exit code, or 128 + signal. */
@@ -293,6 +332,8 @@ export interface ContainerRecord {
   stdinOnce: boolean;
   tty: boolean;
   requestDigest: string;
+  /** null where it was made without NRI. */
+  plugins: PluginFacts | null;
   /**
    * Set when the shim was found dead without an exit record (killed, or the host rebooted): the
    * moment it was found, why, and when it had started ('0' for never). The exit code is not known then.

@@ -6,7 +6,14 @@
  */
 import { bytesFromText } from './byte-text.js';
 import { RuntimeError } from './errors.js';
-import type { BindMount, ContainerSpec, DeviceNode, ProcessSpec, TerminalSize } from './model.js';
+import type {
+  BindMount,
+  ContainerSpec,
+  DeviceNode,
+  ProcessSpec,
+  Rlimit,
+  TerminalSize,
+} from './model.js';
 
 /** Names and numbers of `enum class Tag` in wire.h, compared by the unit test. */
 export const TAG = {
@@ -47,6 +54,7 @@ export const TAG = {
   tty: 41,
   seccompFlags: 45,
   ambientCapabilities: 46,
+  rlimit: 47,
   execName: 50,
   reportStart: 51,
   operation: 60,
@@ -289,7 +297,30 @@ function encodeProcess(process: ProcessSpec): MessageWriter {
   if (process.seccomp !== null) message.bytes(TAG.seccomp, process.seccomp);
   if (process.apparmorProfile !== null) message.text(TAG.appArmorProfile, process.apparmorProfile);
   if (process.oomScoreAdj !== null) message.number(TAG.oomScoreAdj, process.oomScoreAdj);
+  for (const limit of process.rlimits) message.bytes(TAG.rlimit, encodeRlimit(limit));
   return message;
+}
+
+/** RLIMIT_* of linux/resource.h. */
+const RLIMITS = [
+  ...['CPU', 'FSIZE', 'DATA', 'STACK', 'CORE', 'RSS', 'NPROC', 'NOFILE', 'MEMLOCK', 'AS', 'LOCKS'],
+  ...['SIGPENDING', 'MSGQUEUE', 'NICE', 'RTPRIO', 'RTTIME'],
+];
+
+/** Number of the resource, soft limit, hard limit: 8 bytes each. */
+function encodeRlimit({ type, soft, hard }: Rlimit): Buffer {
+  const number = RLIMITS.indexOf(type.replace(/^RLIMIT_/, ''));
+  if (number < 0 || BigInt(soft) > BigInt(hard)) {
+    throw new RuntimeError(
+      'invalid-argument',
+      `resource limit ${JSON.stringify(type.slice(0, 80))} of ${soft} to ${hard} is invalid: expected a name such as RLIMIT_NOFILE, and a soft limit of at most the hard one`,
+    );
+  }
+  const bytes = Buffer.alloc(24);
+  [BigInt(number), BigInt(soft), BigInt(hard)].forEach((value, i) => {
+    bytes.writeBigUInt64LE(value, i * 8);
+  });
+  return bytes;
 }
 
 function capabilityMask(capabilities: readonly number[]): bigint {

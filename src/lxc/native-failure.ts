@@ -36,6 +36,11 @@ function explain(
   switch (step) {
     case 'exec':
       return ['invalid-argument', `cannot run ${object}`];
+    case 'rlimit':
+      return [
+        code === 'EPERM' ? 'failed-precondition' : 'invalid-argument',
+        `cannot set resource limit number ${text} of linux/resource.h`,
+      ];
     case 'chdir':
       return ['invalid-argument', `cannot enter working directory ${object}`];
     case 'mount source':

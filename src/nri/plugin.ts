@@ -56,6 +56,11 @@ export class Plugin {
     return `${this.#index}-${this.#name}`;
   }
 
+  /** Without the index. */
+  get baseName(): string {
+    return this.#name;
+  }
+
   /** Plugins are called in the order of it. */
   get index(): string {
     return this.#index;
@@ -103,12 +108,13 @@ export class Plugin {
     request: Encoder<Req>,
     response: Decoder<Res>,
     message: Req,
+    timeoutMs = this.#options.requestTimeoutMs,
   ): Promise<Res> {
     const answer = await this.#peer.call(
       PLUGIN_SERVICE,
       method,
       request.encode(message).finish(),
-      this.#options.requestTimeoutMs,
+      timeoutMs,
     );
     try {
       return response.decode(answer);
@@ -134,7 +140,14 @@ export class Plugin {
       };
       let answer: SynchronizeResponse;
       try {
-        answer = await this.call('Synchronize', SynchronizeRequest, SynchronizeResponse, part);
+        // It has more to do than with an event, and it comes once.
+        answer = await this.call(
+          'Synchronize',
+          SynchronizeRequest,
+          SynchronizeResponse,
+          part,
+          Math.max(this.#options.registrationTimeoutMs, this.#options.requestTimeoutMs),
+        );
       } catch (error) {
         if (!(error instanceof OversizedError)) throw error;
         size = smaller(size, error);
@@ -211,11 +224,11 @@ export class Plugin {
   }
 }
 
-interface Encoder<T> {
+export interface Encoder<T> {
   encode(message: T): { finish(): Uint8Array };
 }
 
-interface Decoder<T> {
+export interface Decoder<T> {
   decode(bytes: Uint8Array): T;
 }
 

@@ -11,14 +11,17 @@ import { allDone } from '../util/all-done.js';
 import { withUndo, type UndoStack } from '../util/undo.js';
 import { adoptOrMake, digestOf } from './adopt.js';
 import { appArmorProfile } from './container-apparmor.js';
+import { introduceContainer, type Draft } from './container-adjust.js';
 import { resolveDevices } from './container-devices.js';
-import { planContainer, validateContainer, type ContainerPlan } from './container-plan.js';
+import { mountStatuses, planContainer, toSpec, validateContainer } from './container-plan.js';
 import { keepFilter, planFilter } from './container-seccomp.js';
 import { markLost, watchContainer } from './container-watch.js';
 import type { RuntimeContext } from './context.js';
 import { reportUndo } from './context.js';
 import { findImageVolumes, mountImageVolumes, type ImageVolumes } from './image-volumes.js';
+import { runHooks } from './hooks.js';
 import { Container, type Sandbox } from './objects.js';
+import { tellContainer } from './plugin-events.js';
 import { step } from './step.js';
 
 /** passwd and group files of an image are hostile: past this they are refused, not read. */
@@ -85,18 +88,34 @@ async function makeContainer(
           if (request.logPath !== '') {
             await context.host.requireFolder('log folder', plan.logFolder);
           }
-          const record: ContainerRecord = { ...plan.record, requestDigest: digest };
-          const seccomp = await prepareConfinement(context, request, record);
+          const draft = await introduceContainer(
+            context,
+            sandbox,
+            {
+              request,
+              record: { ...plan.record, requestDigest: digest },
+              argv: plan.argv,
+              devices: await resolveDevices(context, request),
+              policy: null,
+            },
+            undo,
+          );
+          const { record } = draft;
+          const mounted = volumesOf(draft.request, volumes);
+          record.mounts = mountStatuses(draft.request, mounted);
+          const seccomp = await prepareConfinement(context, draft);
           undo.add('remove the record', (clean) =>
             clean ? context.store.removeContainer(id) : keepForRemoval(context, record),
           );
           await context.store.saveContainer(record);
-          await build(context, sandbox, request, { image, volumes, plan, record, seccomp }, undo);
+          await build(context, sandbox, { ...draft, image, volumes: mounted, seccomp }, undo);
           const created: ContainerRecord = { ...record, phase: 'created' };
           await context.store.saveContainer(created);
           const container = new Container(created, { state: 'created', pid: 0 });
           context.objects.addContainer(container);
+          context.plugins?.introduced.containers.delete(id);
           watchContainer(context, container);
+          await tellContainer(context, 'PostCreateContainer', container);
           return id;
         },
         reportUndo(context, id),
@@ -105,12 +124,15 @@ async function makeContainer(
   );
 }
 
-interface Planned {
+interface Planned extends Draft {
   image: ImageRecord;
   volumes: ImageVolumes;
-  plan: ContainerPlan;
-  record: ContainerRecord;
   seccomp: Uint8Array | null;
+}
+
+/** Without those that plugins have removed. */
+function volumesOf({ mounts }: ContainerRequest, volumes: ImageVolumes): ImageVolumes {
+  return new Map([...volumes].filter(([mount]) => mounts.includes(mount)));
 }
 
 /**
@@ -119,10 +141,9 @@ interface Planned {
  */
 async function prepareConfinement(
   context: RuntimeContext,
-  request: ContainerRequest,
-  record: ContainerRecord,
+  { request, record, policy }: Draft,
 ): Promise<Uint8Array | null> {
-  const { program, flags } = await planFilter(context, record);
+  const { program, flags } = await planFilter(context, record, policy);
   record.process.seccompFlags = flags;
   record.process.apparmorProfile = await appArmorProfile(context, request);
   return program;
@@ -141,15 +162,14 @@ async function keepForRemoval(context: RuntimeContext, record: ContainerRecord):
 async function build(
   context: RuntimeContext,
   sandbox: Sandbox,
-  request: ContainerRequest,
-  { image, volumes, plan, record, seccomp }: Planned,
+  { image, volumes, seccomp, ...draft }: Planned,
   undo: UndoStack,
 ): Promise<void> {
+  const { request, record, argv, devices } = draft;
   const { id } = record;
   const subject = `container ${id}`;
   const { outer, shim } = record.cgroup;
   const limits = planLimits(context, record);
-  const devices = await resolveDevices(context, request);
   const podFiles = await context.folders.sandboxFiles(sandbox.id);
   for (const { source, image: isImage } of request.mounts) {
     if (isImage) continue;
@@ -180,7 +200,8 @@ async function build(
       group: readUserFile(context, rootfs, '/etc/group'),
     });
     applyUser(record, user);
-    spec = plan.spec(record, sandbox, { seccomp, devices, podFiles, volumes: mounted });
+    const parts = { argv, seccomp, devices, podFiles, volumes: mounted };
+    spec = toSpec(context, sandbox, request, record, parts);
   } catch (error) {
     for (const fd of [rootfs, ...mounted.values()]) context.host.closeFd(fd);
     throw wrap(error, `${subject}: cannot prepare its process`);
@@ -189,6 +210,22 @@ async function build(
   await context.engine.create(spec, rootfs);
   await step(subject, 'limit its cgroup', context.cgroups.configure(outer, limits.after));
   if (request.pid === 'target') await requireSameTarget(context, request, spec.namespaces.pid);
+  await runCreateHooks(context, record);
+}
+
+/** The namespaces are there and the held init waits, in its root filesystem already. */
+async function runCreateHooks(context: RuntimeContext, record: ContainerRecord): Promise<void> {
+  const { plugins, id } = record;
+  if (plugins === null || plugins.hooks.prestart.length + plugins.hooks.createRuntime.length === 0)
+    return;
+  const { folders } = context;
+  const found = await context.engine.inspect(
+    id,
+    folders.containerDirectory(id),
+    folders.containerRunDirectory(id),
+  );
+  const pid = found.state === 'created' ? found.pid : 0;
+  await runHooks(context, record, ['prestart', 'createRuntime'], { status: 'creating', pid });
 }
 
 /**

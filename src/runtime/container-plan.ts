@@ -4,7 +4,13 @@ import { resolveCapabilities } from '../core/capabilities.js';
 import { validateDevice } from '../core/devices.js';
 import { RuntimeError } from '../core/errors.js';
 import type { ContainerId } from '../core/ids.js';
-import type { ContainerRecord, ContainerSpec, DeviceNode, ImageRecord } from '../core/model.js';
+import type {
+  ContainerRecord,
+  ContainerSpec,
+  DeviceNode,
+  ImageRecord,
+  MountStatus,
+} from '../core/model.js';
 import type { ContainerRequest } from '../core/requests.js';
 import { localhostProfile } from '../core/security-profile.js';
 import { parseSignal } from '../core/signals.js';
@@ -26,8 +32,8 @@ const SIGTERM = 15;
 export interface ContainerPlan {
   /** Phase 'creating'; the user is filled in when the root filesystem can be read, the profiles before. */
   record: Omit<ContainerRecord, 'requestDigest'>;
+  argv: string[];
   logFolder: string;
-  spec(record: ContainerRecord, sandbox: Sandbox, found: HostParts): ContainerSpec;
 }
 
 /** What a container gets that only the host can tell. */
@@ -130,14 +136,7 @@ export function planContainer(
     labels: request.labels,
     annotations: request.annotations,
     logPath,
-    mounts: request.mounts.map((mount) => ({
-      containerPath: mount.target,
-      hostPath: mount.source,
-      readonly: mount.readonly,
-      recursiveReadonly: mount.recursiveReadonly,
-      propagation: mount.propagation,
-      image: mountedImage(mount, images.volumes),
-    })),
+    mounts: mountStatuses(request, images.volumes),
     cgroup: context.layouts.of(podCgroup).container(podCgroup, id),
     user: { uid: 0, gid: 0, supplementalGroups: [] },
     stopSignal: request.stopSignal || parseSignal(image.config.stopSignal) || SIGTERM,
@@ -156,6 +155,7 @@ export function planContainer(
       apparmorProfile: null,
       // Not the agent's own, which its unit makes all but unkillable.
       oomScoreAdj: request.oomScoreAdj ?? 0,
+      rlimits: [],
     },
     seccompProfile: request.privileged ? 'unconfined' : request.seccomp,
     pidNamespace: {
@@ -165,17 +165,29 @@ export function planContainer(
     stdin: request.stdin,
     stdinOnce: request.stdinOnce,
     tty: request.tty,
+    plugins: null,
     lost: null,
   };
   requireAbsolutePath(`image ${image.id}: working directory`, record.process.cwd);
   return {
     record,
+    argv,
     logFolder: logPath === '' ? '' : posix.dirname(logPath),
-    spec: (complete, pod, found) => toSpec(context, pod, request, complete, { argv, ...found }),
   };
 }
 
-function toSpec(
+export function mountStatuses(request: ContainerRequest, volumes: ImageVolumes): MountStatus[] {
+  return request.mounts.map((mount) => ({
+    containerPath: mount.target,
+    hostPath: mount.source,
+    readonly: mount.readonly,
+    recursiveReadonly: mount.recursiveReadonly,
+    propagation: mount.propagation,
+    image: mountedImage(mount, volumes),
+  }));
+}
+
+export function toSpec(
   context: RuntimeContext,
   sandbox: Sandbox,
   request: ContainerRequest,

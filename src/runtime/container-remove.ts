@@ -3,7 +3,9 @@ import { wrap } from '../core/errors.js';
 import { allDone } from '../util/all-done.js';
 import { killContainer } from './container-kill.js';
 import type { RuntimeContext } from './context.js';
+import { runLateHooks } from './hooks.js';
 import type { Container } from './objects.js';
+import { tellContainer } from './plugin-events.js';
 
 /** Idempotent; an unknown container is a removed one. */
 export async function removeContainer(context: RuntimeContext, id: string): Promise<void> {
@@ -27,11 +29,13 @@ export async function removeContainerObject(
         context.cgroups.remove(container.record.cgroup.monitor),
         context.folders.removeContainerRun(id),
       ]);
+      await runLateHooks(context, container.record, 'poststop', { status: 'stopped', pid: 0 });
       // The record last: until it is gone, a killed agent finds the rest again.
       await context.store.removeContainer(id);
     } catch (error) {
       throw wrap(error, `container ${id}: cannot remove it`);
     }
     context.objects.removeContainer(container);
+    await tellContainer(context, 'RemoveContainer', container);
   });
 }

@@ -11,15 +11,28 @@ const FILTER_FILE = 'seccomp';
 
 type Confined = Pick<ContainerRecord, 'seccompProfile' | 'process'>;
 
-/** The filter of a new container; reads its profile file. */
+/** The filter of a new container; reads its profile file. A `policy` of plugins stands above the profile. */
 export async function planFilter(
   context: RuntimeContext,
   record: Confined,
+  policy: string | null = null,
 ): Promise<{ program: Uint8Array | null; flags: number }> {
+  if (policy !== null) {
+    return compile(context, record, Buffer.from(policy), 'the seccomp policy of NRI plugins');
+  }
   const path = localhostProfile(record.seccompProfile);
   if (path === undefined) return { program: builtInFilter(context, record), flags: 0 };
   const what = `seccomp profile ${path}`;
   const bytes = await context.host.readHostFile('seccomp profile', path, MAX_SECCOMP_BYTES);
+  return compile(context, record, bytes, what);
+}
+
+function compile(
+  context: RuntimeContext,
+  record: Confined,
+  bytes: Uint8Array,
+  what: string,
+): { program: Uint8Array; flags: number } {
   const { profile, flags } = parseSeccompDocument(bytes, what, {
     machine: process.arch,
     kernel: context.host.kernel,
@@ -38,7 +51,7 @@ export async function keepFilter(
   record: ContainerRecord,
   program: Uint8Array | null,
 ): Promise<void> {
-  if (program === null || localhostProfile(record.seccompProfile) === undefined) return;
+  if (program === null || !isOwn(record)) return;
   await context.folders.writeContainerFile(record.id, FILTER_FILE, program);
 }
 
@@ -47,9 +60,14 @@ export async function filterForExec(
   context: RuntimeContext,
   record: ContainerRecord,
 ): Promise<Uint8Array | null> {
-  return localhostProfile(record.seccompProfile) === undefined
-    ? builtInFilter(context, record)
-    : context.folders.readContainerFile(record.id, FILTER_FILE);
+  return isOwn(record)
+    ? context.folders.readContainerFile(record.id, FILTER_FILE)
+    : builtInFilter(context, record);
+}
+
+/** Not one that can be compiled again any time. */
+function isOwn({ plugins, seccompProfile }: ContainerRecord): boolean {
+  return plugins?.seccomp === true || localhostProfile(seccompProfile) !== undefined;
 }
 
 function builtInFilter(context: RuntimeContext, record: Confined): Uint8Array | null {

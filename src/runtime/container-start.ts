@@ -1,6 +1,8 @@
 /** StartContainer: opens the gate at which the held init waits. */
 import { RuntimeError } from '../core/errors.js';
 import type { RuntimeContext } from './context.js';
+import { runLateHooks } from './hooks.js';
+import { tellContainer } from './plugin-events.js';
 
 export async function startContainer(context: RuntimeContext, id: string): Promise<void> {
   const container = context.objects.container(id);
@@ -21,10 +23,13 @@ export async function startContainer(context: RuntimeContext, id: string): Promi
         `container ${container.id}: its pod sandbox ${sandbox.id} is not ready: run a new sandbox`,
       );
     }
+    await tellContainer(context, 'StartContainer', container);
     const { pid, startedAt } = await context.engine.start(
       container.id,
       context.folders.containerRunDirectory(container.id),
     );
     container.update({ state: 'running', pid, startedAt });
+    await runLateHooks(context, container.record, 'poststart', { status: 'running', pid });
+    await tellContainer(context, 'PostStartContainer', container);
   });
 }

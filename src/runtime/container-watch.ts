@@ -2,6 +2,7 @@
 import type { ContainerRecord, ExitRecord } from '../core/model.js';
 import type { RuntimeContext } from './context.js';
 import type { Container } from './objects.js';
+import { tellStopped, toPluginContainer } from './plugin-events.js';
 
 /** Exit code of a container whose end nobody saw, as the kubelet knows it from other runtimes. */
 const UNKNOWN_EXIT = 255;
@@ -17,6 +18,10 @@ export function watchContainer(context: RuntimeContext, container: Container): v
     .then((exit) => {
       context.cgroups.unwatch(id);
       container.update({ state: 'exited', exit });
+      if (context.plugins) {
+        // Whoever waits for the end holds locks; what comes later is told later all the same.
+        void tellStopped(context, container.record, toPluginContainer(container));
+      }
       context.log.info(
         { container: id, exitCode: exit.exitCode, oomKilled: exit.oomKilled },
         'container exited',

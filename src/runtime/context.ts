@@ -1,6 +1,7 @@
 /** What every verb works with: the ports, the objects, and one lock per object. */
 import type { CgroupLayouts } from '../core/cgroup-layout.js';
 import type { HostDevice } from '../core/devices.js';
+import type { Hook } from '../core/model.js';
 import type { Logger } from '../core/logger.js';
 import type { CgroupTree } from '../core/ports/cgroup.js';
 import type { ContainerEngine } from '../core/ports/engine.js';
@@ -12,6 +13,7 @@ import type { SeccompProfile } from '../core/seccomp-rules.js';
 import type { KeyedMutex } from '../util/keyed-mutex.js';
 import type { UndoFailure } from '../util/undo.js';
 import type { Objects } from './objects.js';
+import type { Plugins } from './plugins.js';
 
 export interface RuntimeContext {
   store: StateStore;
@@ -28,6 +30,8 @@ export interface RuntimeContext {
   layouts: CgroupLayouts;
   log: Logger;
   host: HostFacts;
+  /** null where the configuration asks for none. */
+  plugins: Plugins | null;
 
   objects: Objects;
   /** Held by id for every mutating verb; a verb on a container holds the container's alone. */
@@ -59,6 +63,8 @@ export interface HostFacts {
   findDevices(path: string): Promise<HostDevice[]>;
   /** Makes a missing folder on the host that a mount wants as its source; answers how to undo that. */
   ensureMountSource(path: string): Promise<() => Promise<void>>;
+  /** Runs a program with that on its stdin; rejects unless it ends with 0. */
+  runHook(hook: Hook, input: string): Promise<void>;
   /** Throws when the folder that should hold a log file is not there. */
   requireFolder(what: string, path: string): Promise<void>;
 }

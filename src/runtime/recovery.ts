@@ -12,7 +12,7 @@ import { RuntimeError } from '../core/errors.js';
 import type { SandboxId } from '../core/ids.js';
 import type { ContainerRecord, SandboxRecord } from '../core/model.js';
 import type { EngineState } from '../core/ports/engine.js';
-import { finishContainerUpdate } from './container-update.js';
+import { finishContainerUpdate } from './container-limits.js';
 import { lostExit, markLost, watchContainer } from './container-watch.js';
 import type { RuntimeContext } from './context.js';
 import { Container, Sandbox } from './objects.js';

@@ -2,6 +2,7 @@
 import { wrap } from '../core/errors.js';
 import { removeContainerObject } from './container-remove.js';
 import type { RuntimeContext } from './context.js';
+import { tellPod } from './plugin-events.js';
 import { stopLocked } from './sandbox-stop.js';
 
 /** Idempotent; an unknown sandbox is a removed one. */
@@ -24,5 +25,6 @@ export async function removeSandbox(context: RuntimeContext, id: string): Promis
       throw wrap(error, `pod sandbox ${sandbox.id}: cannot remove it`);
     }
     context.objects.removeSandbox(sandbox.id);
+    await tellPod(context, 'RemovePodSandbox', sandbox.record);
   });
 }

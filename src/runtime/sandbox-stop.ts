@@ -4,6 +4,7 @@ import { allDone } from '../util/all-done.js';
 import { killProcesses, untilRecorded } from './container-kill.js';
 import type { RuntimeContext } from './context.js';
 import type { Sandbox } from './objects.js';
+import { tellPod } from './plugin-events.js';
 import { podInitCgroup } from './sandbox-plan.js';
 
 /** Idempotent; an unknown sandbox is a stopped one, as CRI demands. */
@@ -16,8 +17,21 @@ export async function stopSandbox(context: RuntimeContext, id: string): Promise<
 export async function stopLocked(context: RuntimeContext, sandbox: Sandbox): Promise<void> {
   const containers = context.objects.containersOf(sandbox.id);
   await allDone(containers.map((c) => killProcesses(context, c)));
+  const recorded = allDone(containers.map((c) => untilRecorded(c)));
+  await tellPlugins(context, sandbox, recorded);
   // Nothing uses the network any more: it goes while the shims still write down the ends.
-  await allDone([giveBack(context, sandbox), ...containers.map((c) => untilRecorded(c))]);
+  await allDone([giveBack(context, sandbox), recorded]);
+}
+
+/** Once, when all in it has ended and its network is still there. */
+async function tellPlugins(
+  context: RuntimeContext,
+  { record }: Sandbox,
+  recorded: Promise<unknown>,
+): Promise<void> {
+  if (context.plugins === null || record.phase !== 'ready') return;
+  await recorded.catch(() => undefined);
+  await tellPod(context, 'StopPodSandbox', record);
 }
 
 async function giveBack(context: RuntimeContext, sandbox: Sandbox): Promise<void> {

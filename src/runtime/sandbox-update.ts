@@ -6,6 +6,7 @@ import { toCgroupSettings, type CgroupSetting } from '../core/resources.js';
 import type { RuntimeContext } from './context.js';
 import { changeLimits, finishChange, type LimitHolder } from './limit-change.js';
 import type { Sandbox } from './objects.js';
+import { tellPod, toPluginPod } from './plugin-events.js';
 
 export interface SandboxChange {
   /** null leaves what is known. */
@@ -30,6 +31,7 @@ export async function updateSandbox(
       ? mergeResources(record.resources, completeChange(change.resources, record.resources))
       : record.resources;
     const holder = holderOf(context, sandbox);
+    await context.plugins?.host.updatePod(toPluginPod(context, record), overhead, resources);
     if (resources === null) {
       await holder.save({ ...record, overhead });
       return;
@@ -40,6 +42,7 @@ export async function updateSandbox(
     } catch (error) {
       throw wrap(error, `pod sandbox ${sandbox.id}: cannot change its limits`);
     }
+    await tellPod(context, 'PostUpdatePodSandbox', sandbox.record);
   });
 }
 

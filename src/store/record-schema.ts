@@ -25,6 +25,37 @@ const writes = z.array(
   z.strictObject({ path: z.string(), file: z.string().regex(/^[\w.]+$/), value: z.string() }),
 );
 const resize = z.strictObject({ resources, writes, undo: writes });
+const device = z.strictObject({
+  path: z.string(),
+  type: z.enum(['block', 'character']),
+  major: integer,
+  minor: integer,
+  mode: integer,
+  uid: integer,
+  gid: integer,
+  access: integer,
+  optional: z.boolean(),
+});
+const hook = z.array(
+  z.strictObject({
+    path: z.string(),
+    args: z.array(z.string()),
+    env: z.array(z.string()),
+    timeoutMs: integer,
+  }),
+);
+const rlimit = z.strictObject({
+  type: z.string(),
+  soft: z.string().regex(/^\d+$/),
+  hard: z.string().regex(/^\d+$/),
+});
+const plugins = z.strictObject({
+  argv: z.array(z.string()),
+  annotations: pairs,
+  devices: z.array(device),
+  hooks: z.strictObject({ prestart: hook, createRuntime: hook, poststart: hook, poststop: hook }),
+  seccomp: z.boolean(),
+});
 const pidMode = z.enum(['pod', 'container', 'node', 'target']);
 
 export const sandboxRecord: z.ZodType<SandboxRecord> = z.strictObject({
@@ -134,6 +165,8 @@ export const containerRecord: z.ZodType<ContainerRecord> = z.strictObject({
     seccompFlags: integer.default(0),
     apparmorProfile: z.string().nullable(),
     oomScoreAdj: z.int().nullable(),
+    // Since plugins: records written before have none.
+    rlimits: z.array(rlimit).default([]),
   }),
   seccompProfile: z.union([
     z.enum(['runtime-default', 'unconfined']),
@@ -144,6 +177,8 @@ export const containerRecord: z.ZodType<ContainerRecord> = z.strictObject({
   stdinOnce: z.boolean(),
   tty: z.boolean(),
   requestDigest: z.string(),
+  // Records of agents without NRI lack it.
+  plugins: plugins.nullable().default(null),
   lost: z
     .strictObject({ at: nanoseconds, message: z.string(), startedAt: nanoseconds.default('0') })
     .nullable(),

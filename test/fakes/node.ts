@@ -80,6 +80,7 @@ export class FakeNode {
     return {
       ...this.#ports(),
       log: this.#log(),
+      plugins: null,
       host: {
         bootId: this.bootId,
         now: () => (this.clock += 1_000_000n),
@@ -106,6 +107,7 @@ export class FakeNode {
         hostname: () => 'node',
         readTextFile: (path) => Promise.resolve(`${path} of the host\n`),
         findDevices: () => Promise.resolve([]),
+        runHook: () => Promise.resolve(),
         ensureMountSource: () => Promise.resolve(() => Promise.resolve()),
         requireFolder: (what, path) =>
           this.missingFolders.has(path)

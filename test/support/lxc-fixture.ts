@@ -100,6 +100,7 @@ export class LxcFixture {
         seccompFlags: 0,
         apparmorProfile: null,
         oomScoreAdj: null,
+        rlimits: [],
         tty: false,
         ...overrides.process,
       },

@@ -41,11 +41,11 @@ async function refusal(text: string, dropIns?: Record<string, string>): Promise<
 
 describe('loadConfig', () => {
   it('takes the defaults from an empty file', async () => {
-    const { config, sources, warnings } = await load('');
+    const { config, sources } = await load('');
     assert.equal(config.root, '/var/lib/pvecri');
     assert.equal(config.log.level, 'info');
     assert.deepEqual(config.network.bin_dirs, ['/opt/cni/bin', '/usr/lib/cni']);
-    assert.deepEqual([sources.size, warnings.length], [0, 0]);
+    assert.equal(sources.size, 0);
   });
 
   it('merges drop-ins in lexical order and tells which file set what', async () => {
@@ -135,12 +135,15 @@ describe('loadConfig', () => {
     await load('root = "/a"\nstate = "/ab"');
   });
 
-  it('accepts nri.socket with a warning', async () => {
-    const { warnings } = await load('[nri]\nsocket = "/run/nri.sock"');
-    assert.match(
-      warnings.join(),
-      /nri\.socket is \/run\/nri\.sock, but NRI is not implemented yet/,
-    );
+  it('takes the switches and time limits of NRI, and no others', async () => {
+    const { config } = await load('[nri]\nenable = true\nplugin_request_timeout = "1.5s"');
+    assert.deepEqual([config.nri.enable, config.nri.plugin_request_timeout], [true, '1.5s']);
+    assert.match(await refusal('[nri]\nenable = "yes"'), /expected true or false/);
+    for (const time of ['5', '1ms', '1h', '-1s'])
+      assert.match(
+        await refusal(`[nri]\nplugin_request_timeout = "${time}"`),
+        /from "100ms" to "5m"/,
+      );
   });
 
   it('reads back any valid configuration it is given', async () => {

@@ -33,6 +33,7 @@ const base: ContainerSpec = {
     seccompFlags: 0,
     apparmorProfile: null,
     oomScoreAdj: null,
+    rlimits: [],
     tty: false,
   },
   stdin: false,

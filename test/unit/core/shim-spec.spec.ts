@@ -101,6 +101,7 @@ describe('shim-spec', () => {
       seccompFlags: 6,
       apparmorProfile: 'p',
       oomScoreAdj: -998,
+      rlimits: [],
       tty: false,
     };
     const spec = {
