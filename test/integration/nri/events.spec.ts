@@ -1,52 +1,20 @@
 /** What plugins hear of pods and containers of a real agent, in which order, and what their refusal does. */
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainerState } from '../../../src/nri/gen/container.js';
-import { TestAgent } from '../../support/agent.js';
+import { NriAgent } from '../../support/nri-agent.js';
 import { NriPlugin, type Told } from '../../support/nri-plugin.js';
-import { PodClient } from '../../support/pod-client.js';
-import { makeTempFolder, removeTempFolder } from '../../support/temp.js';
 
 describe('NRI events', function () {
   this.timeout(120_000);
-  let folder: string;
-  let socket: string;
-  let agent: TestAgent;
-  let client: PodClient;
-  const plugins: NriPlugin[] = [];
-  const plug = async (...[name, handlers]: [string, Parameters<typeof NriPlugin.connect>[2]?]) => {
-    const plugin = await NriPlugin.connect(socket, name, handlers);
-    plugins.push(plugin);
-    return plugin;
-  };
+  const nri = new NriAgent();
+  const { agent, client, socket } = nri;
+  const plug: NriAgent['plug'] = (...what) => nri.plug(...what);
 
-  before(async () => {
-    folder = makeTempFolder('/dev/shm');
-    socket = join(folder, 'nri.sock');
-    agent = new TestAgent(
-      `[nri]\nenable = true\nsocket_path = "${socket}"\nplugin_path = "${folder}/none"\n` +
-        'plugin_request_timeout = "1s"\nplugin_registration_timeout = "3s"',
-      'debug',
-      '/dev/shm',
-    );
-    await agent.start();
-    client = new PodClient(agent);
-    await client.pull();
-  });
-
-  afterEach(async () => {
-    for (const plugin of plugins.splice(0)) {
-      plugin.close();
-      await plugin.closed();
-    }
-    for (const { id } of (await agent.client.runtime.listPodSandbox({ filter: undefined })).items)
-      await client.removePod(id);
-  });
-
+  before(() => nri.start());
+  afterEach(() => nri.clear());
   after(async () => {
-    assert.deepEqual(await agent.close(), []);
-    removeTempFolder(folder);
+    assert.deepEqual(await nri.close(), []);
   });
 
   it('tell a whole life, each step once and in order, with names and states', async () => {
@@ -206,18 +174,20 @@ describe('NRI events', function () {
 
   it('go on without a plugin that hangs, or dies in the middle of one', async () => {
     const steady = await plug('90-steady');
+    let current: NriPlugin | undefined;
     for (const [name, before] of [
       ['10-hangs', () => sleep(60_000, undefined, { ref: false })],
       [
         '10-dies',
         () => {
-          plugins.at(-1)?.close();
+          current?.close();
         },
       ],
     ] as const) {
       const plugin = await plug(name, {
         before: ({ method }) => (method === 'RunPodSandbox' ? before() : undefined),
       });
+      current = plugin;
       const start = Date.now();
       const pod = await client.run(name);
       assert.ok(Date.now() - start < 10_000);
