@@ -2,7 +2,7 @@
 
 export interface Figure {
   name: string;
-  unit: 'ms' | 'MB' | 'count';
+  unit: 'ms' | 'MB' | 'count' | '%';
   ours: number;
   /** What the peer took; null where it is not installed. */
   peer?: number | null;
@@ -25,6 +25,8 @@ export interface Part {
 
 export interface BenchContext {
   rounds: number;
+  /** How long a load goes on. */
+  seconds: number;
   /** Whether a figure is asked for, of a part whose figures are not measured all at once. */
   wants: (name: string) => boolean;
   /** Aborted when the user wants an end: checked between steps, so that all is undone in order. */

@@ -5,6 +5,7 @@ import { loadAddon } from '../src/native/binding.js';
 import { Containerd } from './containerd.js';
 import { eventLoop } from './event-loop.js';
 import { formatJson, formatLine, type BenchContext, type Part } from './figure.js';
+import { kubeletLoad } from './kubelet-load.js';
 import { lists } from './lists.js';
 import { memory } from './memory.js';
 import { native } from './native.js';
@@ -25,9 +26,10 @@ const PARTS: readonly Part[] = [
   pullVariants,
   resolve,
   soak,
+  kubeletLoad,
 ];
 
-const HELP = `Usage: scripts/bench [--rounds N] [--json] [NAME...]
+const HELP = `Usage: scripts/bench [--rounds N] [--seconds N] [--json] [NAME...]
 
 Measures pvecri beside containerd and runc, and beside the usual programs, on this machine and in
 turns, and prints one line per figure: NAME ours=MEDIAN peer=MEDIAN ratio=OURS/PEER unit=UNIT
@@ -36,6 +38,7 @@ Without NAME all but those marked * are measured; NAME may be the beginning of s
 ${PARTS.map(({ names, about, onDemand }) => `  ${onDemand ? '* ' : ''}${names.join(', ')}\n      ${about}`).join('\n')}
 
   --rounds N   rounds of which the median is taken (15)
+  --seconds N  how long kubelet-load goes on (600)
   --json       one JSON object per line
   --help       this text
 `;
@@ -60,6 +63,7 @@ async function main(): Promise<void> {
     allowPositionals: true,
     options: {
       rounds: { type: 'string', default: '15' },
+      seconds: { type: 'string', default: '600' },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -71,6 +75,9 @@ async function main(): Promise<void> {
   const rounds = Number(values.rounds);
   if (!Number.isInteger(rounds) || rounds < 1)
     throw new Error(`--rounds ${values.rounds}: not a number of rounds`);
+  const seconds = Number(values.seconds);
+  if (!Number.isInteger(seconds) || seconds < 10)
+    throw new Error(`--seconds ${values.seconds}: not a number of seconds from 10`);
   const known = PARTS.flatMap((part) => part.names);
   const unknown = names.filter((name) => !known.some((figure) => isMeant(figure, [name])));
   if (unknown.length > 0)
@@ -88,7 +95,7 @@ async function main(): Promise<void> {
   };
   say(machine());
   const wants = (name: string): boolean => names.length === 0 || isMeant(name, names);
-  const context: BenchContext = { rounds, signal: end.signal, say, wants };
+  const context: BenchContext = { rounds, seconds, signal: end.signal, say, wants };
   for (const part of PARTS.filter((each) => isChosen(each, names))) {
     end.signal.throwIfAborted();
     say(part.about);

@@ -49,10 +49,16 @@ async function answer<Req, Res>(
 ): Promise<Res> {
   if (!always) requireReady(gate);
   const controller = new AbortController();
-  call.once('cancelled', () => {
+  const onCancelled = (): void => {
     controller.abort();
-  });
-  return handler(call.request, { signal: controller.signal });
+  };
+  call.once('cancelled', onCancelled);
+  try {
+    return await handler(call.request, { signal: controller.signal });
+  } finally {
+    // grpc-js tells it of every call in the end, answered or not.
+    call.off('cancelled', onCancelled);
+  }
 }
 
 export function requireReady(gate: Gate): void {
