@@ -20,6 +20,7 @@ import { libexecDir, type NativeAddon } from './native/binding.js';
 import { ProcessSpawner, runProcess } from './native/process.js';
 import { CniNetwork } from './network/cni/network.js';
 import { PinnedNamespaces } from './network/namespaces.js';
+import type { InstalledPlugins } from './nri/installed-plugins.js';
 import type { NriPluginHost } from './nri/plugin-host.js';
 import type { AgentLogger } from './observe/log.js';
 import { openStorage } from './open-storage.js';
@@ -40,7 +41,7 @@ export interface Composition {
   /** undefined where the configuration asks for none. */
   metrics: Metrics | undefined;
   /** null where the configuration asks for none. */
-  plugins: NriPluginHost | null;
+  plugins: { host: NriPluginHost; installed: InstalledPlugins } | null;
   /** Takes over the reloadable keys. */
   applyConfig(config: Config): void;
   /** Ends threads and descriptors; containers, mounts and records stay. */
@@ -89,7 +90,7 @@ export async function compose(
   });
   const metrics = await loadMetrics(config, () => images.pullsUnderWay());
   const objects = new Objects();
-  const plugins = await loadPluginHost(config, log);
+  const plugins = await loadPlugins(config, spawner, log);
   for (const file of images.unreadable()) {
     log.error({ ...file }, 'the record of an image or layer is damaged or too new; it is not used');
   }
@@ -108,7 +109,7 @@ export async function compose(
     layouts,
     log,
     host,
-    plugins: plugins && newPlugins(plugins),
+    plugins: plugins && newPlugins(plugins.host),
     objects,
     locks: new KeyedMutex(),
     pending: new Map(),
@@ -135,13 +136,18 @@ function cniFolders(config: Config): { confDir: string; binDirs: readonly string
 }
 
 /** Those who want no plugins do not pay for them with memory. */
-async function loadPluginHost(config: Config, log: AgentLogger): Promise<NriPluginHost | null> {
+async function loadPlugins(
+  config: Config,
+  spawner: ProcessSpawner,
+  log: AgentLogger,
+): Promise<Composition['plugins']> {
   const { nri } = config;
   if (!nri.enable) return null;
   const { NriPluginHost } = await import('./nri/plugin-host.js');
+  const { InstalledPlugins } = await import('./nri/installed-plugins.js');
   const { defaultValidator } = await import('./nri/default-validator.js');
   const rules = nri.default_validator;
-  return new NriPluginHost({
+  const host = new NriPluginHost({
     runtimeVersion: VERSION,
     registrationTimeoutMs: parseGoDuration(nri.plugin_registration_timeout) ?? 0,
     requestTimeoutMs: parseGoDuration(nri.plugin_request_timeout) ?? 0,
@@ -159,6 +165,14 @@ async function loadPluginHost(config: Config, log: AgentLogger): Promise<NriPlug
       : [],
     log,
   });
+  const installed = new InstalledPlugins({
+    spawner,
+    host,
+    pluginPath: nri.plugin_path,
+    configPath: nri.plugin_config_path,
+    log,
+  });
+  return { host, installed };
 }
 
 /** The library takes memory: it is loaded for those who want figures. */

@@ -16,7 +16,6 @@ import type { FrontEnd } from './cri/front-end.js';
 import { createCriServer } from './cri/server.js';
 import { loadAddon } from './native/binding.js';
 import { createLogger, type AgentLogger } from './observe/log.js';
-import type { NriPluginHost } from './nri/plugin-host.js';
 import { listenMetrics } from './observe/metrics-server.js';
 import { Notifier } from './observe/notify.js';
 import { StatsCollector } from './runtime/stats.js';
@@ -142,18 +141,20 @@ class Daemon {
   }
 
   async #openPlugins(
-    host: NriPluginHost,
+    { host, installed }: NonNullable<Composition['plugins']>,
     context: RuntimeContext,
     addon: ReturnType<typeof loadAddon>,
   ): Promise<void> {
     const { nri } = this.#config;
     this.#closers.push(() => {
       host.close();
+      return installed.close();
     });
     host.open({
       state: () => pluginState(context),
       change: (changes) => applyChanges(context, changes),
     });
+    await installed.start();
     if (nri.disable_connections) return;
     const listener = await this.#listen(
       nri.socket_path,

@@ -1,4 +1,4 @@
-// pipe, memfd and peerCredentials.
+// pipe, socketPair, memfd and peerCredentials.
 #include "addon/descriptor_calls.h"
 
 #include <fcntl.h>
@@ -27,6 +27,17 @@ Napi::Value Pipe(const Napi::CallbackInfo& info) {
   Napi::Object result = Napi::Object::New(info.Env());
   result.Set("read", Napi::Number::New(info.Env(), fds[0]));
   result.Set("write", Napi::Number::New(info.Env(), fds[1]));
+  return result;
+}
+
+Napi::Value SocketPair(const Napi::CallbackInfo& info) {
+  int fds[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
+    throw SystemError(info.Env(), errno, "socketpair");
+  }
+  Napi::Array result = Napi::Array::New(info.Env(), 2);
+  result.Set(0U, Napi::Number::New(info.Env(), fds[0]));
+  result.Set(1U, Napi::Number::New(info.Env(), fds[1]));
   return result;
 }
 
@@ -77,6 +88,7 @@ Napi::Value PeerCredentials(const Napi::CallbackInfo& info) {
 
 void ExportDescriptorCalls(Napi::Env env, Napi::Object exports) {
   exports.Set("pipe", Napi::Function::New<Pipe>(env, "pipe"));
+  exports.Set("socketPair", Napi::Function::New<SocketPair>(env, "socketPair"));
   exports.Set("memfd", Napi::Function::New<Memfd>(env, "memfd"));
   exports.Set("peerCredentials", Napi::Function::New<PeerCredentials>(env, "peerCredentials"));
 }

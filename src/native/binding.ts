@@ -36,6 +36,8 @@ export interface NativeAddon {
   /** Throws ESRCH when the process is gone. */
   pidfdSignal(pidfd: number, signal: number): void;
   pipe(): { read: number; write: number };
+  /** Both ends of a connected unix stream socket. */
+  socketPair(): [number, number];
   /** A sealed, read-only memory file positioned at its start; one that can be run when asked for. */
   memfd(name: string, content: Uint8Array, executable?: boolean): number;
   /** SO_PEERCRED of a connected unix socket. */

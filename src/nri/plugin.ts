@@ -46,6 +46,8 @@ export class Plugin {
 
   constructor(socket: Duplex, options: PluginOptions) {
     this.#options = options;
+    this.#name = options.identity?.name ?? '';
+    this.#index = options.identity?.index ?? '';
     this.#peer = new TtrpcPeer(socket, (service, method, payload) =>
       this.#serve(service, method, payload),
     );
@@ -53,7 +55,7 @@ export class Plugin {
 
   /** As logs and conflicts name it. */
   get name(): string {
-    return `${this.#index}-${this.#name}`;
+    return this.#index === '' ? 'unregistered' : `${this.#index}-${this.#name}`;
   }
 
   /** Without the index. */

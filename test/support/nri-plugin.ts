@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Container } from '../../src/nri/gen/container.js';
 import type { PodSandbox } from '../../src/nri/gen/pod.js';
 import {
+  ConfigureRequest,
   ConfigureResponse,
   CreateContainerResponse,
   RegisterPluginRequest,
@@ -53,6 +54,7 @@ const WAIT_MS = 20_000;
 export class NriPlugin {
   readonly told: Told[] = [];
   synchronized: { pods: string[]; containers: Container[] } | null = null;
+  configuration = '';
   readonly socket: Socket;
   readonly #handlers: PluginHandlers;
   readonly #pending = new Map<number, (response: Response) => void>();
@@ -92,6 +94,11 @@ export class NriPlugin {
   static async dial(path: string, handlers: PluginHandlers = {}): Promise<NriPlugin> {
     const socket = connect(path);
     await once(socket, 'connect');
+    return new NriPlugin(socket, handlers);
+  }
+
+  /** Of one that was started with its connection. */
+  static over(socket: Socket, handlers: PluginHandlers = {}): NriPlugin {
     return new NriPlugin(socket, handlers);
   }
 
@@ -188,7 +195,10 @@ export class NriPlugin {
 
   async #answer(method: string, payload: Buffer): Promise<Uint8Array> {
     const handlers = this.#handlers;
-    if (method === 'Configure') return ConfigureResponse.encode({ events: 0 }).finish();
+    if (method === 'Configure') {
+      this.configuration = ConfigureRequest.decode(payload).config;
+      return ConfigureResponse.encode({ events: 0 }).finish();
+    }
     if (method === 'Synchronize') return this.#synchronize(payload);
     // All the others have the pod first, and the container second, if they have one.
     const { pod, container } =

@@ -44,6 +44,22 @@ describe('descriptors', () => {
     closeSync(write);
   });
 
+  it('socketPair makes two ends of one connection that no child inherits', () => {
+    const [one, other] = addon.socketPair();
+    assert.ok(closesOnExec(one) && closesOnExec(other));
+    const buffer = Buffer.alloc(4);
+    for (const [from, to] of [
+      [one, other],
+      [other, one],
+    ] as const) {
+      writeSync(from, 'x');
+      assert.equal(readSync(to, buffer), 1);
+    }
+    closeSync(one);
+    assert.equal(readSync(other, buffer), 0);
+    closeSync(other);
+  });
+
   it('memfd holds its content, sealed', async () => {
     const content = Buffer.alloc(200_000, 'pvecri');
     const fd = addon.memfd('a name', content);
