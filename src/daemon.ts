@@ -25,8 +25,8 @@ import { applyChanges } from './runtime/plugin-changes.js';
 import { pluginState } from './runtime/plugin-events.js';
 import { recover } from './runtime/recovery.js';
 import { lockRoot } from './store/root-lock.js';
-import { StreamingServer, type Transport } from './streaming/server.js';
-
+import { StreamingServer } from './streaming/server.js';
+import { spdyTransport } from './streaming/spdy/transport.js';
 import { listenUnix } from './transport/unix-listener.js';
 import { VERSION } from './version.js';
 
@@ -76,12 +76,12 @@ class Daemon {
 
     const streaming = new StreamingServer({
       log,
-      transports: new Map<string, Transport>(),
+      transports: new Map([['spdy/3.1', spdyTransport]]),
     });
     const cri = createCriServer(
       context,
       { isReady: () => this.#ready, log },
-      { version: VERSION, stats: new StatsCollector(context), config },
+      { version: VERSION, stats: new StatsCollector(context), streaming, config },
     );
     this.#closers.push(() => cri.close(GRACE_MS));
     // Listening first: whoever connects meanwhile is told UNAVAILABLE instead of finding no socket.

@@ -3,6 +3,7 @@ import type { UntypedServiceImplementation } from '@grpc/grpc-js';
 import { RuntimeError } from '../core/errors.js';
 import type { ContainerEngine, ExecResult } from '../core/ports/engine.js';
 import { NO_LIMITS } from '../core/resource-change.js';
+import type { StreamingServer } from '../streaming/server.js';
 import { createContainer } from '../runtime/container-create.js';
 import { removeContainer } from '../runtime/container-remove.js';
 import { startContainer } from '../runtime/container-start.js';
@@ -46,6 +47,7 @@ import { nodeStatus } from './node-status.js';
 import { matchesContainer, matchesSandbox, matching } from './object-filter.js';
 import { parsePodCidrs } from './pod-cidr.js';
 import { statsRpcs } from './stats-service.js';
+import { streamingRpcs } from './streaming-service.js';
 import { unary, type Gate, type Handler } from './unary.js';
 
 /** What the service needs beside the verbs' context. */
@@ -54,6 +56,7 @@ export interface RuntimeServiceFacts {
   config: object;
   version: string;
   stats: StatsCollector;
+  streaming: StreamingServer;
 }
 
 /** List answers leave the service as bytes: see encoded-list.ts and encoded-stats.ts. */
@@ -94,6 +97,7 @@ export function runtimeService(
     ...sandboxRpcs(context, gate),
     ...containerRpcs(context, gate),
     ...statsRpcs(context, gate, facts.stats),
+    ...streamingRpcs(context, gate, facts.streaming),
   };
 }
 
