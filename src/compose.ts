@@ -1,5 +1,6 @@
 /** Builds every part and wires them by their constructors. Nothing is started here but threads. */
 import { join } from 'node:path';
+import type { CdiSettings } from './cdi-files.js';
 import { Cgroup2Tree } from './cgroup/cgroup-tree.js';
 import { requireSystemdDriver, SystemdCgroupTree } from './cgroup/systemd-tree.js';
 import { isSystemdHost, SystemdUnits } from './cgroup/systemd-units.js';
@@ -68,11 +69,12 @@ export async function compose(
     lockFile: (path) => addon.lockFile(path),
   });
   let imageConfig = config.images;
+  let cdi = cdiSettings(config);
   const openRegistry = createRegistryOpener(() => imageConfig.hosts_dir);
   const readPolicy = (): Promise<ImagePolicy> => ImagePolicy.read(imageConfig.policy);
   const imagesRoot = join(root, 'images');
   const storage = await openStorage(config, addon, spawner);
-  const host = readHostFacts(spawner, new HostAppArmor(spawner));
+  const host = readHostFacts(spawner, new HostAppArmor(spawner), () => cdi);
   const images = await FolderImageStore.open({
     bootId: host.bootId,
     root: imagesRoot,
@@ -121,6 +123,7 @@ export async function compose(
     applyConfig: (changed) => {
       network.configure(cniFolders(changed));
       imageConfig = changed.images;
+      cdi = cdiSettings(changed);
     },
     close: async () => {
       await images.close();
@@ -129,6 +132,10 @@ export async function compose(
       spawner.close();
     },
   };
+}
+
+function cdiSettings({ devices }: Config): CdiSettings {
+  return { enabled: devices.enable_cdi, folders: devices.cdi_spec_dirs };
 }
 
 function cniFolders(config: Config): { confDir: string; binDirs: readonly string[] } {

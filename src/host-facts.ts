@@ -5,6 +5,7 @@ import { mkdir, open, readFile, rmdir, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { release } from 'node:os';
+import { createCdiFinder, type CdiSettings } from './cdi-files.js';
 import { hasCode, RuntimeError, wrap } from './core/errors.js';
 import { findDevices } from './host-devices.js';
 import type { Hook } from './core/model.js';
@@ -12,7 +13,11 @@ import type { NativeAddon } from './native/binding.js';
 import { runProcess, type ProcessSpawner } from './native/process.js';
 import type { HostFacts } from './runtime/context.js';
 
-export function readHostFacts(spawner: ProcessSpawner, appArmor: HostFacts['appArmor']): HostFacts {
+export function readHostFacts(
+  spawner: ProcessSpawner,
+  appArmor: HostFacts['appArmor'],
+  cdi: () => CdiSettings,
+): HostFacts {
   const { addon } = spawner;
   return {
     bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
@@ -27,6 +32,8 @@ export function readHostFacts(spawner: ProcessSpawner, appArmor: HostFacts['appA
     hostname,
     readTextFile,
     findDevices,
+    findCdiDevices: createCdiFinder(cdi, readHostFile),
+    requireExisting,
     ensureMountSource,
     runHook: (hook, input) => runHook(spawner, hook, input),
     requireFolder,
@@ -149,6 +156,14 @@ async function removeEmpty(path: string, top: string): Promise<void> {
     for (let at = path; at.length >= top.length; at = dirname(at)) await rmdir(at);
   } catch (error) {
     if (!hasCode(error, 'ENOTEMPTY', 'ENOENT')) throw error;
+  }
+}
+
+async function requireExisting(what: string, path: string): Promise<void> {
+  try {
+    await stat(path);
+  } catch (error) {
+    throw wrap(error, `cannot use ${what} ${path}`, 'failed-precondition');
   }
 }
 

@@ -39,6 +39,8 @@ enum class Tag : uint16_t {
   kMountPropagation = 24,
   // In place of all but the target: the shim's descriptor of a detached mount that is complete.
   kMountDescriptor = 25,
+  // MOUNT_ATTR_NOSUID, _NODEV and _NOEXEC.
+  kMountRestrictions = 26,
   // Inside kProcess.
   kArgument = 30,
   kEnvironment = 31,

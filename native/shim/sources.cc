@@ -20,6 +20,7 @@ struct Mount {
   bool readonly = false;
   bool recursive_readonly = false;
   Propagation propagation = Propagation::kPrivate;
+  uint64_t restrictions = 0;
 };
 
 bool ParseMount(const Field& field, Mount* mount) {
@@ -29,6 +30,9 @@ bool ParseMount(const Field& field, Mount* mount) {
     if (part.tag == Tag::kMountDescriptor) mount->descriptor = static_cast<int>(part.number());
     if (part.tag == Tag::kMountReadonly) mount->readonly = part.number() != 0;
     if (part.tag == Tag::kMountRecursiveReadonly) mount->recursive_readonly = part.number() != 0;
+    if (part.tag == Tag::kMountRestrictions) {
+      mount->restrictions = static_cast<uint64_t>(part.number());
+    }
     if (part.tag == Tag::kMountPropagation) {
       mount->propagation = static_cast<Propagation>(part.number());
     }
@@ -80,11 +84,14 @@ UniqueFd OpenSource(const Mount& mount, Failure* failure) {
     return UniqueFd();
   }
   mount_attr readonly = {.attr_set = MOUNT_ATTR_RDONLY};
+  mount_attr restricted = {.attr_set = mount.restrictions};
   unsigned depth = AT_EMPTY_PATH | (mount.recursive_readonly ? AT_RECURSIVE : 0);
   if ((spread.propagation != 0 && ::mount_setattr(tree.get(), "", AT_EMPTY_PATH | AT_RECURSIVE,
                                                   &spread, sizeof(spread)) != 0) ||
       ((mount.readonly || mount.recursive_readonly) &&
-       ::mount_setattr(tree.get(), "", depth, &readonly, sizeof(readonly)) != 0)) {
+       ::mount_setattr(tree.get(), "", depth, &readonly, sizeof(readonly)) != 0) ||
+      (mount.restrictions != 0 && ::mount_setattr(tree.get(), "", AT_EMPTY_PATH | AT_RECURSIVE,
+                                                  &restricted, sizeof(restricted)) != 0)) {
     failure->Set(mount.recursive_readonly ? "recursive read-only" : "mount flags", mount.source);
     return UniqueFd();
   }

@@ -188,6 +188,25 @@ export const configSchema = z.strictObject({
       }),
     })
     .prefault({}),
+  devices: z
+    .strictObject({
+      enable_cdi: z.boolean().default(true).register(keyInfo, {
+        description:
+          'Whether containers may name devices that the node describes in CDI files: docs/devices.md.',
+        expects: 'true or false',
+        reloadable: true,
+      }),
+      cdi_spec_dirs: z
+        .array(path)
+        .default(['/etc/cdi', '/var/run/cdi'])
+        .register(keyInfo, {
+          description:
+            'Folders of those files. Of two that describe the same device the one in the later folder counts; folders may be absent.',
+          expects: `a list of strings, each ${PATH}`,
+          reloadable: true,
+        }),
+    })
+    .prefault({}),
   metrics: z
     .strictObject({
       address: z
@@ -303,7 +322,7 @@ export interface ConfigKey extends KeyInfo {
   default: ConfigValue;
 }
 
-export type ConfigValue = string | number | boolean | readonly string[];
+export type ConfigValue = string | number | boolean | boolean | readonly string[];
 
 /** Every key, in the order of the schema. */
 export const configKeys: readonly ConfigKey[] = listKeys();

@@ -88,7 +88,11 @@ export interface BindMount {
   readonly: boolean;
   recursiveReadonly: boolean;
   propagation: 'private' | 'slave' | 'shared';
+  /** What the kernel shall not honour in it; none when absent. */
+  restrictions?: MountRestriction[];
 }
+
+export type MountRestriction = 'nosuid' | 'nodev' | 'noexec';
 
 /** What is mounted is a path of the host, or a mount that is attached nowhere yet. */
 export interface SpecMount extends BindMount {
@@ -332,6 +336,8 @@ export interface ContainerRecord {
   stdinOnce: boolean;
   tty: boolean;
   requestDigest: string;
+  /** Of its CDI devices; null without any. */
+  deviceHooks: Hooks | null;
   /** null where it was made without NRI. */
   plugins: PluginFacts | null;
   /**

@@ -2,7 +2,9 @@
 import type {
   BindMount,
   ContainerMetadata,
+  DeviceNode,
   DnsConfig,
+  Hooks,
   NamespaceModes,
   Pairs,
   PortMapping,
@@ -39,6 +41,12 @@ export interface ContainerRequest {
   workingDir: string;
   env: Pairs;
   devices: DeviceRequest[];
+  /** `VENDOR/CLASS=NAME`. */
+  cdiDevices: string[];
+  /** What those have become on this host: [] in a caller's request. */
+  cdiNodes: DeviceNode[];
+  /** Theirs; null in a caller's request. */
+  cdiHooks: Hooks | null;
   mounts: MountRequest[];
   labels: Pairs;
   annotations: Pairs;

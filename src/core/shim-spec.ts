@@ -40,6 +40,7 @@ export const TAG = {
   mountRecursiveReadonly: 23,
   mountPropagation: 24,
   mountDescriptor: 25,
+  mountRestrictions: 26,
   argument: 30,
   environment: 31,
   cwd: 32,
@@ -93,6 +94,9 @@ export const OPERATION = {
 
 /** `enum class State` in wire.h. */
 export const STATE = { created: 1, running: 2 } as const;
+
+/** MOUNT_ATTR_* of linux/mount.h. */
+const RESTRICTION = { nosuid: 2, nodev: 4, noexec: 8 } as const;
 
 const PROPAGATION = { private: 0, slave: 1, shared: 2 } as const;
 
@@ -264,7 +268,11 @@ function encodeMount(mount: BindMount): MessageWriter {
     .text(TAG.mountTarget, mount.target)
     .number(TAG.mountReadonly, mount.readonly)
     .number(TAG.mountRecursiveReadonly, mount.recursiveReadonly)
-    .number(TAG.mountPropagation, PROPAGATION[mount.propagation]);
+    .number(TAG.mountPropagation, PROPAGATION[mount.propagation])
+    .number(
+      TAG.mountRestrictions,
+      (mount.restrictions ?? []).reduce((sum, each) => sum | RESTRICTION[each], 0),
+    );
 }
 
 function encodeDevice(device: DeviceNode): MessageWriter {

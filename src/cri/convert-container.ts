@@ -1,4 +1,5 @@
 /** CreateContainer requests from CRI messages to the runtime's own types. */
+import { cdiDeviceNames } from '../core/cdi.js';
 import { textFromBytes } from '../core/byte-text.js';
 import { RuntimeError } from '../core/errors.js';
 import type { BindMount, SecurityProfile } from '../core/model.js';
@@ -28,7 +29,6 @@ export function toContainerRequest({
       'CreateContainer: config.metadata is missing: give it',
     );
   }
-  refuseUnsupported(config);
   const security = config.linux?.securityContext;
   const namespaces = toNamespaces(security?.namespaceOptions);
   const privileged = security?.privileged ?? false;
@@ -42,6 +42,12 @@ export function toContainerRequest({
     workingDir: config.workingDir,
     env: config.envs.map(({ key, value }) => [key, textFromBytes(value)]),
     devices: config.devices.map((device) => ({ ...device })),
+    cdiDevices: cdiDeviceNames(
+      config.CDIDevices.map(({ name }) => name),
+      [...config.annotations],
+    ),
+    cdiNodes: [],
+    cdiHooks: null,
     mounts: config.mounts.map(toMount),
     labels: [...config.labels],
     annotations: [...config.annotations],
@@ -67,10 +73,6 @@ export function toContainerRequest({
     oomScoreAdj: toOomScoreAdj(config),
     stopSignal: toStopSignal(config.stopSignal),
   };
-}
-
-function refuseUnsupported(config: ContainerConfig): void {
-  if (config.CDIDevices.length > 0) throw unsupported('config.cdi_devices', 'CDI devices');
 }
 
 function toMount(wire: Mount): MountRequest {

@@ -12,6 +12,7 @@ import { withUndo, type UndoStack } from '../util/undo.js';
 import { adoptOrMake, digestOf } from './adopt.js';
 import { appArmorProfile } from './container-apparmor.js';
 import { introduceContainer, type Draft } from './container-adjust.js';
+import { withCdiDevices } from './cdi-devices.js';
 import { resolveDevices } from './container-devices.js';
 import { mountStatuses, planContainer, toSpec, validateContainer } from './container-plan.js';
 import { keepFilter, planFilter } from './container-seccomp.js';
@@ -54,9 +55,10 @@ export async function createContainer(
 async function makeContainer(
   context: RuntimeContext,
   sandbox: Sandbox,
-  request: ContainerRequest,
+  asked: ContainerRequest,
   digest: string,
 ): Promise<ContainerId> {
+  const request = await withCdiDevices(context, asked);
   const image = context.images.find(request.image);
   if (!image) {
     throw new RuntimeError(
@@ -215,9 +217,9 @@ async function build(
 
 /** The namespaces are there and the held init waits, in its root filesystem already. */
 async function runCreateHooks(context: RuntimeContext, record: ContainerRecord): Promise<void> {
-  const { plugins, id } = record;
-  if (plugins === null || plugins.hooks.prestart.length + plugins.hooks.createRuntime.length === 0)
-    return;
+  const { id } = record;
+  const sets = [record.deviceHooks, record.plugins?.hooks];
+  if (!sets.some((each) => each && each.prestart.length + each.createRuntime.length > 0)) return;
   const { folders } = context;
   const found = await context.engine.inspect(
     id,

@@ -12,9 +12,11 @@ export async function resolveDevices(
   for (const device of request.devices) {
     nodes.push(...toDeviceNodes(device, await context.host.findDevices(device.hostPath)));
   }
-  if (!request.privileged) return mergeAccess(nodes);
+  const taken = new Set(request.cdiNodes.map(({ path }) => path));
+  const named = [...nodes.filter(({ path }) => !taken.has(path)), ...request.cdiNodes];
+  if (!request.privileged) return mergeAccess(named);
   const host = { hostPath: '/dev', containerPath: '', permissions: 'rwm' };
   const all = toDeviceNodes(host, await context.host.findDevices(host.hostPath));
   // What a container has anyway, or names itself, stays.
-  return [...nodes, ...all.map((node) => ({ ...node, optional: true }))];
+  return [...named, ...all.map((node) => ({ ...node, optional: true }))];
 }

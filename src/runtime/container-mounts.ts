@@ -37,12 +37,13 @@ export function orderedMounts(
     [shm, '/dev/shm', false],
   ];
   const asked = request.mounts.map((mount): SpecMount => {
-    const { source, readonly, recursiveReadonly, propagation } = mount;
+    const { source, readonly, recursiveReadonly, propagation, restrictions } = mount;
     const target = cleanPath(mount.target);
     const mounted = volumes.get(mount);
     return {
       ...{ source, target, readonly, recursiveReadonly, propagation },
       ...(mounted !== undefined && { mounted }),
+      ...(restrictions !== undefined && { restrictions }),
     };
   });
   const taken = new Set(asked.map((mount) => mount.target));

@@ -165,6 +165,7 @@ export function planContainer(
     stdin: request.stdin,
     stdinOnce: request.stdinOnce,
     tty: request.tty,
+    deviceHooks: request.cdiHooks,
     plugins: null,
     lost: null,
   };

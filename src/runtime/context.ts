@@ -1,5 +1,6 @@
 /** What every verb works with: the ports, the objects, and one lock per object. */
 import type { CgroupLayouts } from '../core/cgroup-layout.js';
+import type { CdiEdits } from '../core/cdi.js';
 import type { HostDevice } from '../core/devices.js';
 import type { Hook } from '../core/model.js';
 import type { Logger } from '../core/logger.js';
@@ -61,6 +62,10 @@ export interface HostFacts {
   readTextFile(path: string): Promise<string | null>;
   /** A device of the host, or all in a folder; throws for what is neither. */
   findDevices(path: string): Promise<HostDevice[]>;
+  /** What CDI devices bring, by name. */
+  findCdiDevices(names: readonly string[]): Promise<CdiEdits>;
+  /** Throws when there is nothing at that path. */
+  requireExisting(what: string, path: string): Promise<void>;
   /** Makes a missing folder on the host that a mount wants as its source; answers how to undo that. */
   ensureMountSource(path: string): Promise<() => Promise<void>>;
   /** Runs a program with that on its stdin; rejects unless it ends with 0. */

@@ -1,4 +1,4 @@
-/** Hooks of a container that plugins have asked for, run on the host at the steps OCI names. */
+/** Hooks of a container that its CDI devices or plugins have asked for, run on the host at the steps OCI names. */
 import { wrap } from '../core/errors.js';
 import type { ContainerRecord, Hooks } from '../core/model.js';
 import type { RuntimeContext } from './context.js';
@@ -12,8 +12,14 @@ export async function runHooks(
   kinds: readonly (keyof Hooks)[],
   { status, pid }: { status: Status; pid: number },
 ): Promise<void> {
-  const { plugins } = record;
-  if (plugins === null) return;
+  const { plugins, deviceHooks } = record;
+  const hooks = kinds.flatMap((kind) =>
+    [...(deviceHooks?.[kind] ?? []), ...(plugins?.hooks[kind] ?? [])].map((hook) => ({
+      kind,
+      hook,
+    })),
+  );
+  if (hooks.length === 0) return;
   const bundle = context.folders.containerRunDirectory(record.id);
   const state = JSON.stringify({
     ociVersion: '1.2.0',
@@ -21,15 +27,13 @@ export async function runHooks(
     status,
     ...(pid !== 0 && { pid }),
     bundle,
-    annotations: Object.fromEntries(plugins.annotations),
+    annotations: Object.fromEntries(plugins?.annotations ?? record.annotations),
   });
-  for (const kind of kinds) {
-    for (const hook of plugins.hooks[kind]) {
-      try {
-        await context.host.runHook(hook, state);
-      } catch (error) {
-        throw wrap(error, `container ${record.id}: its ${kind} hook ${hook.path} failed`);
-      }
+  for (const { kind, hook } of hooks) {
+    try {
+      await context.host.runHook(hook, state);
+    } catch (error) {
+      throw wrap(error, `container ${record.id}: its ${kind} hook ${hook.path} failed`);
     }
   }
 }

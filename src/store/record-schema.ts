@@ -49,11 +49,17 @@ const rlimit = z.strictObject({
   soft: z.string().regex(/^\d+$/),
   hard: z.string().regex(/^\d+$/),
 });
+const hooks = z.strictObject({
+  prestart: hook,
+  createRuntime: hook,
+  poststart: hook,
+  poststop: hook,
+});
 const plugins = z.strictObject({
   argv: z.array(z.string()),
   annotations: pairs,
   devices: z.array(device),
-  hooks: z.strictObject({ prestart: hook, createRuntime: hook, poststart: hook, poststop: hook }),
+  hooks,
   seccomp: z.boolean(),
 });
 const pidMode = z.enum(['pod', 'container', 'node', 'target']);
@@ -178,6 +184,8 @@ export const containerRecord: z.ZodType<ContainerRecord> = z.strictObject({
   tty: z.boolean(),
   requestDigest: z.string(),
   // Records of agents without NRI lack it.
+  // Since CDI devices.
+  deviceHooks: hooks.nullable().default(null),
   plugins: plugins.nullable().default(null),
   lost: z
     .strictObject({ at: nanoseconds, message: z.string(), startedAt: nanoseconds.default('0') })

@@ -107,6 +107,8 @@ export class FakeNode {
         hostname: () => 'node',
         readTextFile: (path) => Promise.resolve(`${path} of the host\n`),
         findDevices: () => Promise.resolve([]),
+        findCdiDevices: () => Promise.reject(new Error('no CDI devices here')),
+        requireExisting: () => Promise.resolve(),
         runHook: () => Promise.resolve(),
         ensureMountSource: () => Promise.resolve(() => Promise.resolve()),
         requireFolder: (what, path) =>

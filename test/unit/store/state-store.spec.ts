@@ -109,6 +109,7 @@ function container(id: ContainerId): ContainerRecord {
       oomScoreAdj: -997,
       rlimits: [],
     },
+    deviceHooks: null,
     plugins: null,
     seccompProfile: 'runtime-default',
     pidNamespace: { mode: 'target', targetId: 'x' },
