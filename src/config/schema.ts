@@ -322,7 +322,7 @@ export interface ConfigKey extends KeyInfo {
   default: ConfigValue;
 }
 
-export type ConfigValue = string | number | boolean | boolean | readonly string[];
+export type ConfigValue = string | number | boolean | readonly string[];
 
 /** Every key, in the order of the schema. */
 export const configKeys: readonly ConfigKey[] = listKeys();
