@@ -1,8 +1,15 @@
 /** Pods and containers in NRI's words. */
-import type { ContainerRecord, DeviceNode, Hook, MountStatus, Resources } from '../core/model.js';
+import type {
+  ContainerRecord,
+  DeviceNode,
+  Hook,
+  Hooks,
+  MountStatus,
+  Resources,
+} from '../core/model.js';
 import type { PluginContainer, PluginPod } from '../core/ports/plugins.js';
 import { localhostProfile } from '../core/security-profile.js';
-import { Container, ContainerState, type Mount } from './gen/container.js';
+import { Container, ContainerState, type Hook as NriHook, type Mount } from './gen/container.js';
 import { LinuxResources, SecurityProfile_ProfileType, type LinuxDevice } from './gen/linux.js';
 import { PodSandbox } from './gen/pod.js';
 
@@ -31,6 +38,8 @@ export function toPodSandbox({ record, namespaces }: PluginPod): PodSandbox {
 export function toContainer({ record, state, pid, startedAt, exit }: PluginContainer): Container {
   const { plugins } = record;
   const { uid, gid, supplementalGroups } = record.user;
+  const hooks = (kind: keyof Hooks): NriHook[] =>
+    [record.deviceHooks, plugins?.hooks].flatMap((each) => each?.[kind].map(toHook) ?? []);
   return Container.fromPartial({
     id: record.id,
     podSandboxId: record.sandboxId,
@@ -46,10 +55,10 @@ export function toContainer({ record, state, pid, startedAt, exit }: PluginConta
     env: record.process.env,
     mounts: record.mounts.map(toMount),
     hooks: {
-      prestart: plugins?.hooks.prestart.map(toHook) ?? [],
-      createRuntime: plugins?.hooks.createRuntime.map(toHook) ?? [],
-      poststart: plugins?.hooks.poststart.map(toHook) ?? [],
-      poststop: plugins?.hooks.poststop.map(toHook) ?? [],
+      prestart: hooks('prestart'),
+      createRuntime: hooks('createRuntime'),
+      poststart: hooks('poststart'),
+      poststop: hooks('poststop'),
     },
     linux: {
       devices: plugins?.devices.map(toDevice) ?? [],
@@ -128,7 +137,7 @@ function toDevice(node: DeviceNode): LinuxDevice {
   };
 }
 
-function toHook({ path, args, env, timeoutMs }: Hook) {
+function toHook({ path, args, env, timeoutMs }: Hook): NriHook {
   const timeout = timeoutMs === 0 ? undefined : { value: BigInt(Math.ceil(timeoutMs / 1000)) };
   return { path, args, env, timeout };
 }

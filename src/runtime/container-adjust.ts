@@ -1,12 +1,14 @@
 /** A container to be, as plugins would have it: what they change is validated like what a caller asks for. */
 import { posix } from 'node:path';
+import { cdiDeviceNames } from '../core/cdi.js';
 import { RuntimeError } from '../core/errors.js';
-import type { ContainerRecord, DeviceNode } from '../core/model.js';
+import type { ContainerRecord, DeviceNode, Hooks, MountRestriction, Pairs } from '../core/model.js';
 import type { ContainerAdjustment, PluginContainer, PluginMount } from '../core/ports/plugins.js';
 import type { ContainerRequest, MountRequest } from '../core/requests.js';
 import { mergeResources } from '../core/resource-change.js';
 import { requireAbsolutePath, requireCgroup, requireNoNul } from '../core/text.js';
 import type { UndoStack } from '../util/undo.js';
+import { withCdiDevices } from './cdi-devices.js';
 import { validateContainer } from './container-plan.js';
 import type { RuntimeContext } from './context.js';
 import type { Sandbox } from './objects.js';
@@ -67,19 +69,24 @@ async function adjust(
   wanted: ContainerAdjustment,
 ): Promise<Draft> {
   const { record } = draft;
-  const request = { ...draft.request, mounts: adjustMounts(draft.request.mounts, wanted) };
-  validateContainer({ ...request, env: wanted.env, args: wanted.args });
-  if (wanted.cdiDevices.length > 0) {
-    throw new RuntimeError(
-      'unimplemented',
-      `NRI plugins inject CDI device ${JSON.stringify(wanted.cdiDevices[0])}, which pvecri does not support: configure the plugin without it`,
-    );
-  }
+  const mounts = adjustMounts(draft.request.mounts, wanted);
+  validateContainer({ ...draft.request, mounts, env: wanted.env, args: wanted.args });
+  // What the devices bring comes first: the plugins may know better.
+  const brought = await withCdiDevices(context, {
+    ...draft.request,
+    mounts,
+    env: [],
+    cdiDevices: cdiDeviceNames(wanted.cdiDevices, []),
+    cdiNodes: [],
+    cdiHooks: null,
+  });
+  const request = { ...brought, env: draft.request.env };
+  const added = new Map([...brought.cdiNodes, ...wanted.devices].map((node) => [node.path, node]));
   const devices = [
-    ...draft.devices.filter(({ path }) => {
-      return !wanted.removedDevices.includes(path) && !wanted.devices.some((d) => d.path === path);
-    }),
-    ...wanted.devices,
+    ...draft.devices.filter(
+      ({ path }) => !wanted.removedDevices.includes(path) && !added.has(path),
+    ),
+    ...added.values(),
   ];
   for (const { path } of wanted.devices) requireAbsolutePath('NRI device path', path);
   const { prestart, createRuntime, poststart, poststop } = wanted.hooks;
@@ -108,10 +115,15 @@ async function adjust(
           : { ...record.cgroup, outer: await freeCgroup(context, wanted.cgroup) },
       process: {
         ...record.process,
-        env: adjustEnv(record.process.env, wanted),
+        env: adjustEnv(
+          adjustEnv(record.process.env, [], brought.env),
+          wanted.removedEnv,
+          wanted.env,
+        ),
         oomScoreAdj: oomScore(wanted.oomScoreAdj) ?? record.process.oomScoreAdj,
         rlimits: wanted.rlimits,
       },
+      deviceHooks: bothHooks(record.deviceHooks, brought.cdiHooks),
       plugins: {
         argv,
         annotations: [...annotations],
@@ -123,12 +135,23 @@ async function adjust(
   };
 }
 
-function adjustEnv(env: readonly string[], wanted: ContainerAdjustment): string[] {
-  const gone = new Set([...wanted.removedEnv, ...wanted.env.map(([key]) => key)]);
+function adjustEnv(env: readonly string[], removed: readonly string[], set: Pairs): string[] {
+  const added = new Map(set);
+  const gone = new Set([...removed, ...added.keys()]);
   return [
     ...env.filter((entry) => !gone.has(entry.slice(0, entry.indexOf('=')))),
-    ...wanted.env.map(([key, value]) => `${key}=${value}`),
+    ...[...added].map(([key, value]) => `${key}=${value}`),
   ];
+}
+
+function bothHooks(one: Hooks | null, other: Hooks | null): Hooks | null {
+  if (one === null || other === null) return one ?? other;
+  return {
+    prestart: [...one.prestart, ...other.prestart],
+    createRuntime: [...one.createRuntime, ...other.createRuntime],
+    poststart: [...one.poststart, ...other.poststart],
+    poststop: [...one.poststop, ...other.poststop],
+  };
 }
 
 /** Those that stay are the same objects: what is mounted for them is found by them. */
@@ -165,23 +188,29 @@ function toMountRequest({ target, type, source, options }: PluginMount): MountRe
   const request: MountRequest = {
     ...{ source, target, readonly: false, recursiveReadonly: false, propagation: 'private' },
   };
+  const restrictions: MountRestriction[] = [];
   let isBind = type === 'bind';
   for (const option of options) {
     const propagation = PROPAGATION.get(option);
     if (option === 'bind' || option === 'rbind') isBind = true;
     else if (propagation !== undefined) request.propagation = propagation;
     else if (option === 'ro' || option === 'rro') request.readonly = true;
+    else if (isRestriction(option)) restrictions.push(option);
     else if (option !== 'rw') throw unsupportedMount(target, `option ${JSON.stringify(option)}`);
     if (option === 'rro') request.recursiveReadonly = true;
   }
   if (!isBind) throw unsupportedMount(target, `type ${JSON.stringify(type)}`);
-  return request;
+  return restrictions.length === 0 ? request : { ...request, restrictions };
+}
+
+function isRestriction(option: string): option is MountRestriction {
+  return option === 'nosuid' || option === 'nodev' || option === 'noexec';
 }
 
 function unsupportedMount(target: string, what: string): RuntimeError {
   return new RuntimeError(
     'unimplemented',
-    `NRI plugins mount ${JSON.stringify(target.slice(0, 200))} with ${what}, which pvecri does not support: expected a bind mount with rw, ro, rro and a propagation`,
+    `NRI plugins mount ${JSON.stringify(target.slice(0, 200))} with ${what}, which pvecri does not support: expected a bind mount with rw, ro, rro, nosuid, nodev, noexec and a propagation`,
   );
 }
 
