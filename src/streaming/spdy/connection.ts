@@ -30,7 +30,7 @@ export interface SpdyOptions {
 }
 
 /** What pings may make us keep for a client that does not read. */
-const MAX_REPLY_BYTES = 1 << 20;
+const MAX_REPLY_BYTES = 256 * 1024;
 /** How long a client may take to leave once it was told to. */
 const LINGER_MS = 5000;
 
@@ -186,9 +186,14 @@ export class SpdyConnection {
   }
 
   async #roomForReplies(): Promise<void> {
-    while (this.#socket.writableLength > MAX_REPLY_BYTES && !this.#socket.destroyed) {
-      await once(this.#socket, 'drain', { signal: this.#gone.signal }).catch(() => undefined);
-      if (this.#gone.signal.aborted || this.#closing) return;
+    const socket = this.#socket;
+    while (socket.writableLength > MAX_REPLY_BYTES && !socket.destroyed) {
+      const waiting = new AbortController();
+      const { signal } = waiting;
+      await Promise.race([once(socket, 'drain', { signal }), once(socket, 'close', { signal })])
+        // Its error says so by 'close' too.
+        .catch(() => undefined);
+      waiting.abort();
     }
   }
 }
