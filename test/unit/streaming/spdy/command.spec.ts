@@ -12,7 +12,7 @@ import { openDescriptors, settlesAt } from '../../../support/descriptors.js';
 import { hostCommand, keptLog, type HostCommand } from '../../../support/host-command.js';
 import { isAlive, until } from '../../../support/processes.js';
 import { u32 } from '../../../support/spdy-blocks.js';
-import { control, SpdyClient } from '../../../support/spdy-client.js';
+import { control, SpdyClient, type ClientStream } from '../../../support/spdy-client.js';
 
 const V4 = { 'x-stream-protocol-version': 'v4.channel.k8s.io' };
 const SUCCESS = '{"status":"Success"}';
@@ -286,7 +286,13 @@ describe('exec over SPDY', () => {
       await client.streamsOf('error', 'stdout', 'stderr');
       await until(() => command.child !== undefined);
       const block = await client.blocks.headers({ streamtype: 'stdin' });
-      const stream = { id, replied: false, reset: undefined, ended: false, bytes: Buffer.alloc(0) };
+      const stream: ClientStream = {
+        id,
+        replied: false,
+        reset: undefined,
+        ended: false,
+        bytes: Buffer.alloc(0),
+      };
       client.streams.set(id, stream);
       client.send(control(1, 0, u32(id), u32(0), Buffer.alloc(2), block));
       if (id === 7) await client.until(() => stream.reset === 3);
