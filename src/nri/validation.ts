@@ -17,11 +17,11 @@ export interface Validation {
   pod: PodSandbox;
   /** As it was before any plugin. */
   container: Container;
-  adjusting: Adjusting;
+  adjusting: Pick<Adjusting, 'adjustment'>;
   owners: Owners;
   updates: readonly LimitChange[];
   /** All that are connected. */
-  plugins: readonly Plugin[];
+  plugins: readonly Pick<Plugin, 'index' | 'baseName'>[];
 }
 
 /** Answers why not, or null. */
