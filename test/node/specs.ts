@@ -12,6 +12,7 @@ export const SPECS = [
   ...['exec', 'isolation', 'lifecycle', 'mounts', 'payload'].map(
     (name) => `test/integration/lxc/${name}.spec.ts`,
   ),
+  'test/integration/nri/updates.spec.ts',
   'test/integration/systemd/*.spec.ts',
 ];
 

@@ -1,4 +1,4 @@
-/** Programs that hear of pods and containers and may change the latter (NRI plugins). A port has its real implementation in the adapter named, and a fake in test/fakes. */
+/** Programs that hear of pods and containers and may change the latter (NRI plugins). Unit tests of the verbs do without; the real thing is tested with real plugins. */
 import type {
   ContainerRecord,
   DeviceNode,

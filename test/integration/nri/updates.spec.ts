@@ -79,13 +79,15 @@ describe('NRI updates', function () {
     });
     const pod = await client.run('limits');
     const id = await client.begin(pod, 'exec sleep 100');
-    const read = (file: string) =>
-      client.exec(id, `cat /sys/fs/cgroup/${file}`).then((text) => text.trim());
-    assert.equal(await read('memory.max'), String(64n * MIB));
+    const { info } = await agent.client.runtime.containerStatus({ containerId: id, verbose: true });
+    const { cgroup } = JSON.parse(info.get('info') ?? '') as { cgroup: string };
+    const read = (file: string) => readFileSync(join(CGROUP_ROOT, cgroup, file), 'utf8').trim();
+    assert.equal(read('memory.max'), String(64n * MIB));
+    assert.equal(read('pids.max'), '99');
     assert.equal((await limits(id))?.memoryLimitInBytes, 64n * MIB);
     const change = { containerId: id, linux: { resources: memory(96n) } };
     assert.deepEqual(await plugin.updateContainers({ update: [change] }), []);
-    assert.equal(await read('memory.max'), String(96n * MIB));
+    assert.equal(read('memory.max'), String(96n * MIB));
   });
 
   it('are asked for unasked: those that fail are named, the others are made', async () => {
