@@ -3,6 +3,7 @@
 
 #include "addon/cgroup_moves.h"
 #include "addon/cgroup_sweeper.h"
+#include "addon/connect_call.h"
 #include "addon/descriptor_calls.h"
 #include "addon/exit_watcher.h"
 #include "addon/interface_calls.h"
@@ -24,6 +25,7 @@ namespace {
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   pvecri::ExportProcessCalls(env, exports);
+  pvecri::ExportConnectCall(env, exports);
   pvecri::ExportDescriptorCalls(env, exports);
   pvecri::ExportExitWatcher(env, exports);
   pvecri::ExportInterfaceCalls(env, exports);

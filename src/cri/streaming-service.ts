@@ -1,12 +1,21 @@
-/** Exec and Attach: they are checked here and answered with a URL; the streaming server does the rest. */
+/** Exec, Attach and PortForward: they are checked here and answered with a URL; the streaming server does the rest. */
 import type { UntypedServiceImplementation } from '@grpc/grpc-js';
 import { RuntimeError } from '../core/errors.js';
 import { requireAttachable } from '../runtime/attach.js';
 import type { RuntimeContext } from '../runtime/context.js';
 import { requireCommand } from '../runtime/exec-process.js';
+import { requireForwardable, requirePort } from '../runtime/port-forward.js';
 import { attachCommand, execCommand, type WantedStreams } from '../streaming/commands.js';
+import { podPortForward } from '../streaming/port-forward.js';
 import type { StreamingServer } from '../streaming/server.js';
-import type { AttachRequest, AttachResponse, ExecRequest, ExecResponse } from './gen/exec.js';
+import type {
+  AttachRequest,
+  AttachResponse,
+  ExecRequest,
+  ExecResponse,
+  PortForwardRequest,
+  PortForwardResponse,
+} from './gen/exec.js';
 import { unary, type Gate } from './unary.js';
 
 export function streamingRpcs(
@@ -35,6 +44,13 @@ export function streamingRpcs(
       const call = { containerId: id, stdin: request.stdin };
       return {
         url: streaming.issue({ kind: 'attach', command: attachCommand(context, call, request) }),
+      };
+    }),
+    portForward: unary(gate, 'PortForward', (request: PortForwardRequest): PortForwardResponse => {
+      const { id } = requireForwardable(context, request.podSandboxId);
+      request.port.forEach(requirePort);
+      return {
+        url: streaming.issue({ kind: 'portforward', forward: podPortForward(context, id) }),
       };
     }),
   };

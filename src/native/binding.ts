@@ -62,6 +62,11 @@ export interface NativeAddon {
   interfaceCounters(
     paths: string[],
   ): Promise<({ timestampMs: number; interfaces: InterfaceCounters[] } | null)[]>;
+  /**
+   * A non-blocking TCP connection to 127.0.0.1 of a network namespace, or to ::1 where that fails; null
+   * is the agent's own namespace. On a thread of its own; rejects with ETIMEDOUT after the limit.
+   */
+  connectLoopback(namespace: string | null, port: number, timeoutMs: number): Promise<number>;
   /** umount2(MNT_DETACH | UMOUNT_NOFOLLOW). False when nothing was mounted there. */
   unmount(path: string): boolean;
   /**

@@ -1,5 +1,6 @@
 /** A pod's namespaces, pinned as bind-mounted nsfs files: they live without any process. */
 import { access, mkdir, readdir, rmdir, unlink, writeFile } from 'node:fs/promises';
+import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import { parseSandboxId, type SandboxId } from '../core/ids.js';
@@ -8,6 +9,9 @@ import type { NativeAddon, PinOptions } from '../native/binding.js';
 
 type Kind = 'net' | 'ipc' | 'uts' | 'pid';
 const KINDS: readonly Kind[] = ['net', 'ipc', 'uts', 'pid'];
+
+/** A connection to a loopback takes longer only while its listener's queue is full. */
+const CONNECT_MS = 10_000;
 
 /** `<directory>/<sandbox id>/ns/<kind>`. Other parts of the agent keep files beside `ns`. */
 export class PinnedNamespaces implements NamespaceStore {
@@ -90,6 +94,23 @@ export class PinnedNamespaces implements NamespaceStore {
       found.set(id, { timestamp, interfaces: reading.interfaces });
     }
     return found;
+  }
+
+  async connect(id: SandboxId | null, port: number): Promise<Socket> {
+    let fd: number;
+    try {
+      const namespace = id === null ? null : this.path(id, 'net');
+      fd = await this.#addon.connectLoopback(namespace, port, CONNECT_MS);
+    } catch (error) {
+      const place = id === null ? 'the host' : `sandbox ${id}`;
+      throw wrap(
+        error,
+        `cannot connect to port ${port} on the loopback of ${place}`,
+        'unavailable',
+      );
+    }
+    const socket = new Socket({ fd, readable: true, writable: true, allowHalfOpen: true });
+    return socket.setNoDelay();
   }
 
   async list(): Promise<SandboxId[]> {

@@ -22,10 +22,16 @@ export class Sandbox {
   /** Phase 'ready' and the pinned namespaces are really there. */
   ready: boolean;
   revision = 0;
+  readonly #left = new AbortController();
 
   constructor(record: SandboxRecord, ready: boolean) {
     this.record = record;
     this.ready = ready;
+  }
+
+  /** Aborted when a pod that was ready is so no more. */
+  get left(): AbortSignal {
+    return this.#left.signal;
   }
 
   get id(): SandboxId {
@@ -36,6 +42,7 @@ export class Sandbox {
     this.record = change.record ?? this.record;
     this.ready = change.ready ?? this.ready;
     this.revision++;
+    if (!this.ready) this.#left.abort();
   }
 }
 

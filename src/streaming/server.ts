@@ -7,17 +7,17 @@ import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
+import type { PortForward } from './port-forward.js';
 import { refusalResponse, StreamRefused } from './refusal.js';
 import type { RemoteCommand } from './remote-command.js';
 import { checkHost } from './request-host.js';
 import { TokenTable } from './tokens.js';
 
 /** What a token stands for. */
-export interface StreamSubject {
-  /** The first part of the URL's path. */
-  readonly kind: 'exec' | 'attach';
-  readonly command: RemoteCommand;
-}
+export type StreamSubject =
+  /** The kind is the first part of the URL's path. */
+  | { readonly kind: 'exec' | 'attach'; readonly command: RemoteCommand }
+  | { readonly kind: 'portforward'; readonly forward: PortForward };
 
 /** A request that asked for another protocol, and may have it. */
 export interface Upgrade {

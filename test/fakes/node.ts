@@ -2,6 +2,7 @@
  * A node in memory: every port of core/ports/ over plain maps, with failures on demand. What is
  * left in `node.left()` after a verb is what the verb left behind.
  */
+import { PassThrough } from 'node:stream';
 import { CgroupLayouts } from '../../src/core/cgroup-layout.js';
 import type { ContainerId, SandboxId } from '../../src/core/ids.js';
 import type { Logger } from '../../src/core/logger.js';
@@ -50,6 +51,7 @@ export class FakeNode {
   readonly images = new Map<string, ImageRecord>();
   readonly stats = new Map<string, CgroupStats>();
   readonly interfaces = new Map<string, InterfaceReading>();
+  readonly connections: { place: string; port: number; connection: PassThrough }[] = [];
   readonly settings = new Map<string, string>();
   readonly files = new Map<string, string>();
   /** Of the host, as an administrator puts them there. */
@@ -319,6 +321,12 @@ export class FakeNode {
               }),
             ),
           ),
+        connect: (id, port) =>
+          call('namespaces.connect', () => {
+            const connection = new PassThrough();
+            this.connections.push({ place: id ?? 'host', port, connection });
+            return connection;
+          }),
         list: () => Promise.resolve([...this.pinned.keys()] as SandboxId[]),
       },
       podInit: {

@@ -1,4 +1,5 @@
 /** A pod's namespaces and networks (lxc/, network/). A port has its real implementation in the adapter named, and a fake in test/fakes. */
+import type { Duplex } from 'node:stream';
 import type { SandboxId } from '../ids.js';
 import type { Pairs, PortMapping, SandboxMetadata } from '../model.js';
 import type { UnreadableFile } from './state.js';
@@ -21,6 +22,11 @@ export interface NamespaceStore {
   unpin(id: SandboxId): Promise<void>;
   /** The interfaces of these pods but loopback; a pod without a namespace of its own has no entry. */
   interfaces(ids: readonly SandboxId[]): Promise<ReadonlyMap<SandboxId, InterfaceReading>>;
+  /**
+   * A TCP connection to the pod's own loopback, 127.0.0.1 or else ::1; null stands for the host's
+   * network. It keeps the namespace: whoever has it destroys it when the pod stops.
+   */
+  connect(id: SandboxId | null, port: number): Promise<Duplex>;
   /** Sandboxes that have a folder, for cleaning up after a crash. */
   list(): Promise<SandboxId[]>;
 }

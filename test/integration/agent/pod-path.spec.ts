@@ -400,7 +400,6 @@ describe('a pod through CRI', function () {
         stderr: false,
       }),
       runtime.attach({ containerId: 'x', stdin: false, tty: false, stdout: true, stderr: false }),
-      runtime.portForward({ podSandboxId: 'x', port: [1] }),
       runtime.listMetricDescriptors({}),
       runtime.checkpointContainer({ containerId: 'x', location: '', timeout: 0n }),
     ]) {
