@@ -28,8 +28,6 @@ describe('diffConfig', () => {
       'images.hosts_dir',
       'network.conf_dir',
       'network.bin_dirs',
-      'devices.enable_cdi',
-      'devices.cdi_spec_dirs',
     ]);
     assert.deepEqual(needsRestart, ['root', 'streaming.port']);
     assert.deepEqual(effective, { ...next, root: current.root, streaming: current.streaming });
