@@ -58,7 +58,8 @@ async function makeContainer(
   asked: ContainerRequest,
   digest: string,
 ): Promise<ContainerId> {
-  const request = await withCdiDevices(context, asked);
+  // Its image is to be kept from a removal that is asked for right after this.
+  const request = asked.cdiDevices.length > 0 ? await withCdiDevices(context, asked) : asked;
   const image = context.images.find(request.image);
   if (!image) {
     throw new RuntimeError(
