@@ -17,6 +17,7 @@ import { createUnpack } from './images/unpack/unpack-process.js';
 import { HostAppArmor } from './lxc/apparmor.js';
 import { LxcEngine } from './lxc/engine.js';
 import { PausePodInit } from './lxc/pod-init.js';
+import { hasUserNamespaces } from './user-namespace-probe.js';
 import { libexecDir, type NativeAddon } from './native/binding.js';
 import { ProcessSpawner, runProcess } from './native/process.js';
 import { CniNetwork } from './network/cni/network.js';
@@ -74,7 +75,8 @@ export async function compose(
   const readPolicy = (): Promise<ImagePolicy> => ImagePolicy.read(imageConfig.policy);
   const imagesRoot = join(root, 'images');
   const storage = await openStorage(config, addon, spawner);
-  const host = readHostFacts(spawner, new HostAppArmor(spawner), () => cdi);
+  const userNamespaces = await hasUserNamespaces(addon, join(state, 'namespaces'), imagesRoot);
+  const host = readHostFacts(spawner, new HostAppArmor(spawner), () => cdi, userNamespaces);
   const images = await FolderImageStore.open({
     bootId: host.bootId,
     root: imagesRoot,

@@ -1,6 +1,6 @@
 /** The host as the verbs see it: facts of this boot, and the kernel services that have no port. */
 import { createHash, randomBytes } from 'node:crypto';
-import { closeSync, constants, readFileSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync } from 'node:fs';
 import { mkdir, open, readFile, rmdir, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
@@ -17,6 +17,7 @@ export function readHostFacts(
   spawner: ProcessSpawner,
   appArmor: HostFacts['appArmor'],
   cdi: () => CdiSettings,
+  userNamespaces: boolean,
 ): HostFacts {
   const { addon } = spawner;
   return {
@@ -28,6 +29,8 @@ export function readHostFacts(
     readHostFile,
     appArmor,
     readFileBelow: (fd, path, maxBytes) => addon.readFileInRoot(fd, path, maxBytes),
+    userNamespaces,
+    openNamespace: (path) => openSync(path, constants.O_RDONLY),
     closeFd: closeSync,
     hostname,
     readTextFile,

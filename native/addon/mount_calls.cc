@@ -62,12 +62,19 @@ Napi::Value MountVolumeCall(const Napi::CallbackInfo& info) {
     request.lower = ToTexts(options.Get("lower"), "lower");
     if (request.lower.empty()) throw Napi::TypeError::New(env, "lower must name a folder");
   }
+  auto space = std::make_shared<UniqueFd>();
+  if (Has(options, "userNamespace")) {
+    *space = Duplicate(options.Get("userNamespace"), "userNamespace");
+    request.user_namespace = space->get();
+  }
   request.place = ToPath(options.Get("place"), "place");
   request.sub_path = ToText(options.Get("subPath"), "subPath");
   auto mount = std::make_shared<UniqueFd>();
   return PromiseInBackground(
       env, "pvecri mount volume",
-      [request = std::move(request), mount, held] { return MountVolume(request, mount.get()); },
+      [request = std::move(request), mount, held, space] {
+        return MountVolume(request, mount.get());
+      },
       [mount](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, mount->release()); });
 }
 
@@ -119,7 +126,10 @@ Napi::Value MappedOwner(const Napi::CallbackInfo& info) {
 void MountSharedMemory(const Napi::CallbackInfo& info) {
   std::string path = ToPath(info[0], "path");
   std::string size = std::to_string(ToInteger(info[1], "sizeBytes", 1, 1LL << 40));
-  std::string options = "mode=1777,size=" + size;
+  uid_t uid = static_cast<uid_t>(ToInteger(info[2], "uid", 0, UINT32_MAX - 1));
+  gid_t gid = static_cast<gid_t>(ToInteger(info[3], "gid", 0, UINT32_MAX - 1));
+  std::string options =
+      "mode=1777,size=" + size + ",uid=" + std::to_string(uid) + ",gid=" + std::to_string(gid);
   if (mount("shm", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options.c_str()) < 0) {
     throw SystemError(info.Env(), errno, "mount", path);
   }

@@ -37,10 +37,17 @@ Napi::Value Pin(const Napi::CallbackInfo& info) {
   if (Has(options, "net")) request.net = ToPath(options.Get("net"), "net");
   if (Has(options, "ipc")) request.ipc = ToPath(options.Get("ipc"), "ipc");
   if (Has(options, "uts")) request.uts = ToPath(options.Get("uts"), "uts");
+  if (Has(options, "user")) {
+    request.user = ToPath(options.Get("user"), "user");
+    request.maps = {ToText(options.Get("uidMap"), "uidMap"),
+                    ToText(options.Get("gidMap"), "gidMap")};
+    request.root_uid =
+        static_cast<uid_t>(ToInteger(options.Get("rootUid"), "rootUid", 1, UINT32_MAX - 1));
+  }
   if (Has(options, "hostname")) request.hostname = ToText(options.Get("hostname"), "hostname");
   if (Has(options, "sysctls")) request.sysctls = ToSysctls(options.Get("sysctls"));
-  if (request.net.empty() && request.ipc.empty() && request.uts.empty()) {
-    throw Napi::TypeError::New(env, "one of net, ipc and uts must be given");
+  if (request.net.empty() && request.ipc.empty() && request.uts.empty() && request.user.empty()) {
+    throw Napi::TypeError::New(env, "one of net, ipc, uts and user must be given");
   }
   return PromiseInBackground(
       env, "pvecri pin namespaces",

@@ -36,9 +36,10 @@ class Pins {
     for (const std::string& path : paths_) (void)umount2(path.c_str(), MNT_DETACH);
   }
 
-  Failure Bind(const char* kind, const std::string& path) {
+  // `process` as /proc has it.
+  Failure Bind(const std::string& process, const char* kind, const std::string& path) {
     if (path.empty()) return {};
-    std::string source = std::string("/proc/thread-self/ns/") + kind;
+    std::string source = "/proc/" + process + "/ns/" + kind;
     if (mount(source.c_str(), path.c_str(), nullptr, MS_BIND, nullptr) < 0) {
       return {errno, "mount", path, {}};
     }
@@ -59,7 +60,13 @@ Failure PinNamespaces(const PinRequest& request) {
   const bool ipc = !request.ipc.empty();
   const bool uts = !request.uts.empty();
   int flags = (net ? CLONE_NEWNET : 0) | (ipc ? CLONE_NEWIPC : 0) | (uts ? CLONE_NEWUTS : 0);
-  if (unshare(flags) < 0) return {errno, "unshare", {}, {}};
+  NamespaceHolder holder;
+  if (request.user.empty()) {
+    if (unshare(flags) < 0) return {errno, "unshare", {}, {}};
+  } else {
+    if (Failure failure = holder.Start(flags, request.maps)) return failure;
+    if (flags != 0 && setns(holder.pidfd(), flags) < 0) return {errno, "setns", {}, {}};
+  }
   if (net) {
     if (Failure failure = RaiseLoopback()) return failure;
   }
@@ -68,12 +75,16 @@ Failure PinNamespaces(const PinRequest& request) {
     return {errno, "sethostname", request.hostname, {}};
   }
   for (const Sysctl& sysctl : request.sysctls) {
-    if (Failure failure = WriteSysctl(sysctl, net, ipc)) return failure;
+    if (Failure failure = WriteSysctl(sysctl, net, ipc, request.root_uid)) return failure;
   }
   Pins pins;
-  if (Failure failure = pins.Bind("net", request.net)) return failure;
-  if (Failure failure = pins.Bind("ipc", request.ipc)) return failure;
-  if (Failure failure = pins.Bind("uts", request.uts)) return failure;
+  if (!request.user.empty()) {
+    const std::string process = std::to_string(holder.pid());
+    if (Failure failure = pins.Bind(process, "user", request.user)) return failure;
+  }
+  if (Failure failure = pins.Bind("thread-self", "net", request.net)) return failure;
+  if (Failure failure = pins.Bind("thread-self", "ipc", request.ipc)) return failure;
+  if (Failure failure = pins.Bind("thread-self", "uts", request.uts)) return failure;
   pins.Keep();
   return {};
 }

@@ -6,6 +6,7 @@
 
 #include "addon/failure.h"
 #include "addon/sysctl.h"
+#include "addon/user_namespace.h"
 
 namespace pvecri {
 
@@ -14,6 +15,9 @@ struct PinRequest {
   std::string net;
   std::string ipc;
   std::string uts;
+  std::string user;  // owns the others; with its maps, and the host's id of its root
+  IdMaps maps;
+  uid_t root_uid = 0;
   std::string hostname;  // of the new UTS namespace, "" for the host's
   std::vector<Sysctl> sysctls;
 };

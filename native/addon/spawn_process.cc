@@ -5,31 +5,21 @@
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <climits>
 #include <cstdint>
 
-#if !defined(__x86_64__)
-#error "Proxmox VE runs on amd64; another machine needs its own CloneWithStack"
-#endif
+#include "addon/clone_child.h"
 
 namespace pvecri {
 namespace {
 
-constexpr size_t kGuardSize = 4096;
-constexpr size_t kStackSize = 64 * 1024;
 // As the kernel counts them. glibc's wrappers leave out 32 and 33, which it uses itself.
 constexpr int kLastSignal = 64;
 constexpr size_t kKernelSigsetSize = 8;
-
-// The child's functions leave their stack without a return, which AddressSanitizer takes for frames
-// that are still in use when the next child gets the same addresses.
-#define CHILD_SIDE [[gnu::no_sanitize_address]]
 
 // Everything the child touches. It runs in our memory while this thread is suspended: it must not
 // allocate, lock or return, and tells its failure by writing here.
@@ -107,31 +97,9 @@ CHILD_SIDE bool BecomeProgram(ChildContext* context) {
   return Fail(context, "execve", context->file);
 }
 
-extern "C" [[noreturn, gnu::used, gnu::no_sanitize_address]] void PvecriSpawnedChild(
-    ChildContext* context) {
-  (void)BecomeProgram(context);
+[[noreturn]] CHILD_SIDE void SpawnedChild(void* context) {
+  (void)BecomeProgram(static_cast<ChildContext*>(context));
   _exit(127);
-}
-
-// clone3 whose child starts on a stack of its own; syscall() cannot do that, because its return
-// address lies on the old one.
-long CloneWithStack(clone_args* args, ChildContext* context) {
-  long result;
-  register ChildContext* argument asm("r12") = context;
-  asm volatile(
-      "syscall\n\t"
-      "test %%rax, %%rax\n\t"
-      "jnz 1f\n\t"
-      "xor %%ebp, %%ebp\n\t"
-      "mov %%r12, %%rdi\n\t"
-      "call *%[child]\n\t"
-      "ud2\n"
-      "1:"
-      : "=a"(result)
-      : "a"(SYS_clone3), "D"(args), "S"(sizeof(*args)),
-        "r"(argument), [child] "r"(&PvecriSpawnedChild)
-      : "rcx", "r11", "memory");
-  return result;
 }
 
 std::vector<char*> Pointers(const std::vector<std::string>& texts) {
@@ -140,32 +108,6 @@ std::vector<char*> Pointers(const std::vector<std::string>& texts) {
   for (const std::string& text : texts) pointers.push_back(const_cast<char*>(text.c_str()));
   pointers.push_back(nullptr);
   return pointers;
-}
-
-class ChildStack {
- public:
-  ChildStack() {
-    base_ = mmap(nullptr, kGuardSize + kStackSize, PROT_READ | PROT_WRITE,
-                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
-    if (base_ != MAP_FAILED) (void)mprotect(base_, kGuardSize, PROT_NONE);
-  }
-  ~ChildStack() {
-    if (base_ != MAP_FAILED) (void)munmap(base_, kGuardSize + kStackSize);
-  }
-  ChildStack(const ChildStack&) = delete;
-  ChildStack& operator=(const ChildStack&) = delete;
-  bool ok() const { return base_ != MAP_FAILED; }
-  uint64_t start() const { return reinterpret_cast<uint64_t>(base_) + kGuardSize; }
-
- private:
-  void* base_;
-};
-
-void Reap(int pidfd) {
-  siginfo_t info;
-  while (waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd), &info, WEXITED) < 0 &&
-         errno == EINTR) {
-  }
 }
 
 }  // namespace
@@ -191,26 +133,17 @@ Failure SpawnProcess(const SpawnRequest& request, SpawnedProcess* process) {
   args.flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD;
   args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
   args.exit_signal = SIGCHLD;
-  args.stack = stack.start();
-  args.stack_size = kStackSize;
   if (request.new_pid_namespace) args.flags |= CLONE_NEWPID;
   if (request.cgroup_fd >= 0) {
     args.flags |= CLONE_INTO_CGROUP;
     args.cgroup = static_cast<uint64_t>(request.cgroup_fd);
   }
-
-  // No handler of ours may run in the child, which shares our memory; it starts with this mask.
-  uint64_t all = ~uint64_t{0};
-  uint64_t before = 0;
-  (void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, kKernelSigsetSize);
-  long result = CloneWithStack(&args, &context);
-  (void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, nullptr, kKernelSigsetSize);
-
+  long result = CloneChild(&args, stack, SpawnedChild, &context);
   if (result < 0) return {static_cast<int>(-result), "clone3", {}, {}};
   process->pid = static_cast<pid_t>(result);
   process->pidfd.reset(pidfd);
   if (context.error != 0) {
-    Reap(pidfd);
+    ReapChild(pidfd);
     process->pidfd.reset();
     return {context.error, context.syscall, context.path == nullptr ? "" : context.path, {}};
   }

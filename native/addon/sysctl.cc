@@ -2,6 +2,7 @@
 #include "addon/sysctl.h"
 
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -45,6 +46,14 @@ bool BelongsToIpc(const std::vector<std::string>& parts) {
   return parts[1] == "sem" || parts[1].starts_with("shm") || parts[1].starts_with("msg");
 }
 
+Failure WriteFile(const std::string& path, const std::string& value) {
+  // /proc/sys shows the namespaces of the thread that opens it.
+  UniqueFd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd) return {errno, "open", path, {}};
+  if (write(fd.get(), value.data(), value.size()) < 0) return {errno, "write", path, {}};
+  return {};
+}
+
 }  // namespace
 
 std::string NamespacedSysctlPath(const std::string& key, bool net, bool ipc) {
@@ -55,18 +64,19 @@ std::string NamespacedSysctlPath(const std::string& key, bool net, bool ipc) {
   return path;
 }
 
-Failure WriteSysctl(const Sysctl& sysctl, bool net, bool ipc) {
+Failure WriteSysctl(const Sysctl& sysctl, bool net, bool ipc, uid_t root_uid) {
   std::string path = NamespacedSysctlPath(sysctl.key, net, ipc);
   if (path.empty()) {
     return {EINVAL, "sysctl", sysctl.key, "not a parameter of a namespace that is new here"};
   }
-  // /proc/sys shows the namespaces of the thread that opens it.
-  UniqueFd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!fd) return {errno, "open", path, {}};
-  if (write(fd.get(), sysctl.value.data(), sysctl.value.size()) < 0) {
-    return {errno, "write", path, {}};
-  }
-  return {};
+  Failure failure = WriteFile(path, sysctl.value);
+  if (root_uid == 0 || (failure.error != EACCES && failure.error != EPERM)) return failure;
+  // Those of an IPC namespace are its own root's alone, and no capability of the host's helps
+  // (ipc_permissions). By system call: glibc would change the user of all threads.
+  if (syscall(SYS_setresuid, -1, root_uid, -1) < 0) return {errno, "setresuid", {}, {}};
+  failure = WriteFile(path, sysctl.value);
+  if (syscall(SYS_setresuid, -1, 0, -1) < 0) return {errno, "setresuid", {}, {}};
+  return failure;
 }
 
 }  // namespace pvecri

@@ -1,6 +1,8 @@
 // Kernel parameters of a namespace.
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 
 #include "addon/failure.h"
@@ -16,7 +18,8 @@ struct Sysctl {
 // other, which would change the host.
 std::string NamespacedSysctlPath(const std::string& key, bool net, bool ipc);
 
-// Writes a parameter of the calling thread's namespaces.
-Failure WriteSysctl(const Sysctl& sysctl, bool net, bool ipc);
+// Writes a parameter of the calling thread's namespaces. `root_uid` is the host's id of the root
+// that they belong to.
+Failure WriteSysctl(const Sysctl& sysctl, bool net, bool ipc, uid_t root_uid);
 
 }  // namespace pvecri

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 
+#include "addon/idmapped_layers.h"
 #include "addon/overlay_mount.h"
 #include "addon/private_namespace.h"
 #include "common/syscalls.h"
@@ -23,9 +24,11 @@ Failure MountWhole(const VolumeRequest& request, UniqueFd* mount) {
     OverlayRequest overlay;
     overlay.lower = request.lower;
     overlay.work = request.place;
+    overlay.user_namespace = request.user_namespace;
     return MountOverlay(overlay, mount);
   }
   const std::string& folder = request.lower.front();
+  if (request.user_namespace >= 0) return CloneIdmapped(folder, request.user_namespace, mount);
   mount->reset(open_tree(AT_FDCWD, folder.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
   if (!*mount) return {errno, "open_tree", folder, {}};
   return {};

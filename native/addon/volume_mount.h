@@ -14,6 +14,7 @@ struct VolumeRequest {
   int whole = -1;                  // instead of these: a detached mount, which is changed
   std::string place;               // an empty folder, which stays as it is
   std::string sub_path;            // of a folder inside; empty for the whole
+  int user_namespace = -1;         // whose ids the layers of `lower` are mapped to
 };
 
 // A mount that is attached nowhere: read-only, without devices and set-id bits. What `sub_path`

@@ -11,7 +11,8 @@ constexpr int kInitFd = 12;
 
 // Shim to init. Closing the gate means "exit", never "run".
 constexpr char kGateSpec = 'S';    // with the spec's memory file
-constexpr char kGateMounts = 'M';  // with the next mounts, in the order of the spec
+constexpr char kGateMounts = 'M';  // with the next mounts, in the order of the spec; in a user
+                                   // namespace a mount of each device before them
 constexpr char kGateSetUp = 'U';   // all is sent: build
 // With stdin, stdout, stderr and the error pipe; without stdin for the null device; for a terminal
 // the error pipe alone.

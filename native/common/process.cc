@@ -263,11 +263,12 @@ static void LowerOpenFiles() {
 }
 
 // While CAP_SYS_RESOURCE is still there, which raising a hard limit needs.
-static bool SetRlimits(const Process& process, Failure* failure) {
+static bool SetRlimits(pid_t pid, const Process& process, Failure* failure) {
   for (size_t i = 0; i < process.rlimit_count; ++i) {
     const Rlimit& wanted = process.rlimits[i];
     rlimit limit = {.rlim_cur = wanted.soft, .rlim_max = wanted.hard};
-    if (::setrlimit(static_cast<__rlimit_resource>(wanted.resource), &limit) == 0) continue;
+    auto resource = static_cast<__rlimit_resource>(wanted.resource);
+    if (::prlimit(pid, resource, &limit, nullptr) == 0) continue;
     char number[24];
     snprintf(number, sizeof(number), "%u", static_cast<unsigned>(wanted.resource));
     return failure->Set("rlimit", number);
@@ -275,11 +276,35 @@ static bool SetRlimits(const Process& process, Failure* failure) {
   return true;
 }
 
+bool RaiseLimits(pid_t pid, const Process& process, Failure* failure) {
+  if (!SetRlimits(pid, process, failure)) return false;
+  if (!process.has_oom_score_adj) return true;
+  char score[16], path[64];
+  snprintf(score, sizeof(score), "%d", process.oom_score_adj);
+  bool written;
+  if (pid == 0) {
+    written = WriteOwnProcFile("oom_score_adj", score);
+  } else {
+    snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", pid);
+    UniqueFd file(::open(path, O_WRONLY | O_CLOEXEC));
+    ssize_t length = static_cast<ssize_t>(strlen(score));
+    written = file && ::write(file.get(), score, length) == length;
+  }
+  return written || errno == EACCES || errno == EPERM || failure->Set("oom_score_adj", score);
+}
+
+void GivePipes(uid_t uid, gid_t gid) {
+  for (int fd = 0; fd <= 2; ++fd) {
+    struct stat status;
+    if (::fstat(fd, &status) == 0 && S_ISFIFO(status.st_mode)) (void)!::fchown(fd, uid, gid);
+  }
+}
+
 void BecomePayload(const Process& process, int alive, Failure* failure) {
   ResetSignals();
   ::umask(0022);
   LowerOpenFiles();
-  if (!SetRlimits(process, failure)) return;
+  if (!SetRlimits(0, process, failure)) return;
   (void)::setsid();  // fails where it leads a session already
   if (process.tty && ::ioctl(0, TIOCSCTTY, 0) != 0) {
     failure->Set("controlling terminal", "");

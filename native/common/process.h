@@ -43,6 +43,13 @@ bool ParseProcess(const Field& field, Process* process, Failure* failure);
 // Every signal at its default and none blocked: ignored ones would survive execve.
 void ResetSignals();
 
+// Limits and oom_score_adj of a process, for one in a user namespace, where it could not raise them
+// itself: BecomePayload finds them as they should be. `pid` 0 is the caller.
+bool RaiseLimits(pid_t pid, const Process& process, Failure* failure);
+
+// What OwnStdio of BecomePayload can only do to pipes that belong to an id of its user namespace.
+void GivePipes(uid_t uid, gid_t gid);
+
 // Becomes the payload with descriptors 0, 1 and 2 as they are; every other one must be
 // close-on-exec. `alive` is polled before execve: when it has hung up, whoever supervises is gone
 // and the process ends. Returns only on failure.

@@ -30,6 +30,10 @@ enum class Tag : uint16_t {
   kStdinOnce = 14,
   kPrivileged = 15,
   kLogFolder = 17,
+  // Of a pod with a user namespace; with kRootUid and kRootGid, which an exec has alone.
+  kUserNamespace = 18,
+  kRootUid = 19,
+  kRootGid = 27,
   kDevice = 16,
   // Inside kMount.
   kMountSource = 20,
@@ -41,6 +45,7 @@ enum class Tag : uint16_t {
   kMountDescriptor = 25,
   // MOUNT_ATTR_NOSUID, _NODEV and _NOEXEC.
   kMountRestrictions = 26,
+  kMountIdmapped = 28,
   // Inside kProcess.
   kArgument = 30,
   kEnvironment = 31,

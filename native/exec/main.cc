@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -41,6 +42,9 @@ struct Command {
   const char* cgroup_root = nullptr;
   const char* cgroup_outer = nullptr;
   const char* name = nullptr;
+  bool has_user_namespace = false;
+  uid_t root_uid = 0;  // the host's ids of its root
+  gid_t root_gid = 0;
   bool null_stdin = true;
   bool report_start = false;
   uint64_t rows = 0;
@@ -74,6 +78,11 @@ bool ReadCommand(Command* command, Failure* failure) {
     if (field.tag == Tag::kCgroupOuter) command->cgroup_outer = field.text();
     if (field.tag == Tag::kExecName) command->name = field.text();
     if (field.tag == Tag::kKeepStdin) command->null_stdin = field.number() == 0;
+    if (field.tag == Tag::kRootUid) {
+      command->has_user_namespace = true;
+      command->root_uid = static_cast<uid_t>(field.number());
+    }
+    if (field.tag == Tag::kRootGid) command->root_gid = static_cast<gid_t>(field.number());
     if (field.tag == Tag::kReportStart) command->report_start = field.number() != 0;
     if (field.tag == Tag::kRows) command->rows = field.number();
     if (field.tag == Tag::kColumns) command->columns = field.number();
@@ -143,8 +152,20 @@ bool MakeStdio(const Command& command, int terminal) {
   Failure failure;
   // Only here: where cgroup2 is mounted with nsdelegate, as systemd does, clone3 and the move of
   // leftovers work on cgroups below the caller's own namespace alone.
-  if (::setns(kInitPidfd, CLONE_NEWCGROUP) != 0) failure.Set("setns", "cgroup");
-  if (failure.error == 0 && !MakeStdio(command, terminal)) failure.Set("stdin", "/dev/null");
+  int namespaces = CLONE_NEWCGROUP;
+  if (!MakeStdio(command, terminal)) failure.Set("stdin", "/dev/null");
+  if (command.has_user_namespace) {
+    namespaces |= CLONE_NEWUSER;
+    GivePipes(command.root_uid, command.root_gid);
+    if (failure.error == 0) (void)RaiseLimits(0, command.process, &failure);
+  }
+  if (failure.error == 0 && ::setns(kInitPidfd, namespaces) != 0) failure.Set("setns", "cgroup");
+  // Its ids are those of the host still, which the namespace does not have: what it makes would
+  // belong to nobody.
+  if (failure.error == 0 && command.has_user_namespace &&
+      (::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0)) {
+    failure.Set("identity", "root");
+  }
   if (failure.error == 0) BecomePayload(command.process, kControl, &failure);
   Writer writer;
   failure.Write(&writer);
@@ -237,7 +258,17 @@ bool Execute(const Command& command, const ExecCgroup& cgroup, Failure* failure)
   if (!EnterContainer(failure)) return false;
   bool tty = command.process.tty;
   if (tty) {
-    if (!OpenTerminal(&master, &slave, failure)) return false;
+    // A terminal belongs to whom opens it.
+    if (command.has_user_namespace) {
+      (void)::setfsgid(command.root_gid);
+      (void)::setfsuid(command.root_uid);
+    }
+    bool opened = OpenTerminal(&master, &slave, failure);
+    if (command.has_user_namespace) {
+      (void)::setfsuid(0);
+      (void)::setfsgid(0);
+    }
+    if (!opened) return false;
     (void)SetTerminalSize(master.get(), command.rows, command.columns);
   }
   int pidfd = -1;

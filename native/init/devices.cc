@@ -1,4 +1,5 @@
-// Nodes are made, not bound: a payload that changes the owner or mode of one changes its own.
+// Nodes are made, or bound from a folder of the container's own: a payload that changes the owner
+// or mode of one changes its own.
 #include "init/devices.h"
 
 #include <errno.h>
@@ -6,6 +7,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -88,7 +90,33 @@ bool MakeDevice(int root, const Device& device, Failure* failure) {
   return true;
 }
 
+// Over an empty file, made where nothing is.
+bool AttachDevice(int root, const Device& device, int mount, Failure* failure) {
+  if (IsThere(root, device)) return true;
+  UniqueFd found = ResolveInRoot(root, device.path);
+  if (found && device.optional) return true;
+  if (!found) found = ResolveOrMake(root, device.path, false);
+  if (!found || ::move_mount(mount, "", found.get(), "",
+                             MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0) {
+    return failure->Set("device", device.path);
+  }
+  return true;
+}
+
 }  // namespace
+
+bool AttachDevices(int root, const void* spec, size_t size, const int* mounts, size_t mount_count,
+                   size_t* next, Failure* failure) {
+  Field field;
+  for (Reader reader(spec, size); reader.Next(&field);) {
+    Device device;
+    if (field.tag != Tag::kDevice) continue;
+    if (!ParseDevice(field, &device, failure)) return false;
+    if (*next >= mount_count) return failure->Set("spec", "device", EINVAL);
+    if (!AttachDevice(root, device, mounts[(*next)++], failure)) return false;
+  }
+  return true;
+}
 
 bool MakeDevices(int root, const void* spec, size_t size, Failure* failure) {
   Field field;

@@ -183,6 +183,14 @@ bool HasMountAt(const void* spec, size_t size, const char* wanted) {
   return false;
 }
 
+bool HasUserNamespace(const void* spec, size_t size) {
+  Field field;
+  for (Reader reader(spec, size); reader.Next(&field);) {
+    if (field.tag == Tag::kUserNamespace) return true;
+  }
+  return false;
+}
+
 bool MakeCwd(int root, const Field& process, Failure* failure) {
   Field part;
   for (Reader reader(process); reader.Next(&part);) {
@@ -204,9 +212,13 @@ bool SetUpContainer(const void* spec, size_t size, const int* mounts, size_t mou
   ::umask(0);
   if (!SetUpDevices(root.get(), !HasMountAt(spec, size, "/dev/shm"), failure)) return false;
   // Before the mounts: no node lands in a folder of the host.
-  if (!MakeDevices(root.get(), spec, size, failure)) return false;
-  Field field;
   size_t next = 0;
+  if (HasUserNamespace(spec, size)
+          ? !AttachDevices(root.get(), spec, size, mounts, mount_count, &next, failure)
+          : !MakeDevices(root.get(), spec, size, failure)) {
+    return false;
+  }
+  Field field;
   for (Reader reader(spec, size); reader.Next(&field);) {
     if (field.tag == Tag::kMount &&
         !AttachSpecMount(root.get(), field, mounts, mount_count, &next, failure)) {

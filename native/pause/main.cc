@@ -1,11 +1,13 @@
 // The init of a pod whose containers share a PID namespace: it reaps, and does nothing else. As
-// `pvecri-pause hold` it keeps a scope of systemd, and does not even reap.
+// `pvecri-pause hold` it keeps a scope of systemd, and does not even reap. As `pvecri-pause user`
+// it makes the new namespace itself, in the user namespace on descriptor 3.
 //
 // It is started as pid 1 of the new namespace. The containers see it in their /proc, so it owns
 // nothing worth reaching: an empty root folder, no privileges, no dump, nobody's identity. It ends
 // with the pod's cgroup. "ready" on descriptor 1 says that all of that holds.
 #include <errno.h>
 #include <grp.h>
+#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -54,6 +56,22 @@ void CloseStdio() {
   for (int fd = 0; fd < 3; ++fd) (void)::close(fd);
 }
 
+// A second process, pid 1 of a namespace that belongs to the user namespace; the first one ends.
+// Null in the second one, else the step that failed.
+const char* EnterUserNamespace() {
+  if (::setns(3, CLONE_NEWUSER) != 0) return "user namespace";
+  (void)::close(3);
+  // Its root: the host's ids, which this still has, are not its own.
+  if (::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0) return "root";
+  clone_args args = {};
+  args.flags = CLONE_NEWPID;
+  args.exit_signal = SIGCHLD;
+  const long child = ::syscall(SYS_clone3, &args, sizeof(args));
+  if (child < 0) return "clone3";
+  if (child > 0) ::_exit(0);
+  return nullptr;
+}
+
 // Stays until it is killed, once a byte on descriptor 0 says that its scope stands; without the
 // byte whoever wanted the scope has died.
 int Hold() {
@@ -69,7 +87,9 @@ int Hold() {
 
 int main(int argc, char** argv) {
   const bool hold = argc == 2 && strcmp(argv[1], "hold") == 0;
-  const char* failed = hold ? nullptr : LeaveHost();
+  const bool user = argc == 2 && strcmp(argv[1], "user") == 0;
+  const char* failed = user ? EnterUserNamespace() : nullptr;
+  if (failed == nullptr && !hold) failed = LeaveHost();
   if (failed == nullptr) failed = DropPrivileges();
   if (failed != nullptr) {
     char text[128];

@@ -89,6 +89,9 @@ void RunMonitor(const ShimSpec& spec, const MonitorFds& fds, int shim_pid) {
   BuildMountNamespace(spec, fds.rootfs);
   PlaceFds(fds, host_network);
 
+  // Where liblxc finds newuidmap it wants ranges in /etc/subuid, even of root; the kubelet's ranges
+  // need not be there.
+  if (spec.user_namespace && ::setenv("PATH", "/nonexistent", 1) != 0) Die("PATH");
   lxc_log log = {spec.id, kPrivate, "shim.log", "ERROR", "", true};
   if (lxc_log_init(&log) != 0) Die("log");
   lxc_container* container = lxc_container_new(spec.id, kPrivate);

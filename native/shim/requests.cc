@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "common/gate.h"
+#include "common/process.h"
 #include "common/terminal.h"
 #include "shim/descriptors.h"
 #include "shim/supervisor.h"
@@ -83,6 +84,12 @@ bool Supervisor::MakeStdio(UniqueFd* child_stdin, UniqueFd* child_stdout, Unique
       !MakePipe(&stderr_, child_stderr)) {
     return false;
   }
+  // From here on they are the container's root's, who gives them to the payload's user.
+  for (UniqueFd* fd : {child_stdin, child_stdout, child_stderr}) {
+    if (*fd && spec_.user_namespace && ::fchown(fd->get(), spec_.root_uid, spec_.root_gid) != 0) {
+      return false;
+    }
+  }
   if (input) {
     MakeNonBlocking(input.get());
     attachments_.SetPipe(std::move(input), spec_.stdin_once);
@@ -94,12 +101,24 @@ bool Supervisor::MakeStdio(UniqueFd* child_stdin, UniqueFd* child_stdout, Unique
   return true;
 }
 
+// What takes CAP_SYS_RESOURCE of the host.
+bool Supervisor::RaiseInitLimits(Failure* failure) {
+  Field field;
+  for (Reader reader(spec_.data, spec_.size); reader.Next(&field);) {
+    if (field.tag != Tag::kProcess) continue;
+    Process process;
+    return ParseProcess(field, &process, failure) && RaiseLimits(init_pid_, process, failure);
+  }
+  return true;
+}
+
 void Supervisor::Start(Connection* connection) {
   Failure failure;
   if (phase_ != Phase::kCreated || !gate_) {
     failure.Set("start", "", phase_ == Phase::kRunning ? EALREADY : ESRCH);
     return connection->Answer(failure);
   }
+  if (spec_.user_namespace && !RaiseInitLimits(&failure)) return connection->Answer(failure);
   UniqueFd child_stdin, child_stdout, child_stderr, child_errors;
   if (!MakePipe(&errors_, &child_errors) ||
       !MakeStdio(&child_stdin, &child_stdout, &child_stderr)) {

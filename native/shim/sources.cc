@@ -10,6 +10,7 @@
 
 #include "common/fd_passing.h"
 #include "common/gate.h"
+#include "shim/device_mounts.h"
 
 namespace pvecri {
 namespace {
@@ -19,6 +20,7 @@ struct Mount {
   int descriptor = -1;
   bool readonly = false;
   bool recursive_readonly = false;
+  bool idmapped = false;
   Propagation propagation = Propagation::kPrivate;
   uint64_t restrictions = 0;
 };
@@ -33,6 +35,7 @@ bool ParseMount(const Field& field, Mount* mount) {
     if (part.tag == Tag::kMountRestrictions) {
       mount->restrictions = static_cast<uint64_t>(part.number());
     }
+    if (part.tag == Tag::kMountIdmapped) mount->idmapped = part.number() != 0;
     if (part.tag == Tag::kMountPropagation) {
       mount->propagation = static_cast<Propagation>(part.number());
     }
@@ -68,7 +71,17 @@ bool MayPropagate(const Mount& mount) {
   return mount.propagation == Propagation::kSlave && HasPropagation(mount.source, " master:");
 }
 
-UniqueFd OpenSource(const Mount& mount, Failure* failure) {
+// Of the mount itself, as the OCI runtimes do it; what is mounted below belongs to whom it does.
+bool MapIds(int tree, const ShimSpec& spec, const Mount& mount, Failure* failure) {
+  UniqueFd space(spec.user_namespace ? ::open(spec.user_namespace, O_RDONLY | O_CLOEXEC) : -1);
+  if (!space) return failure->Set("user namespace", spec.user_namespace ? spec.user_namespace : "");
+  mount_attr attributes = {.attr_set = MOUNT_ATTR_IDMAP,
+                           .userns_fd = static_cast<uint64_t>(space.get())};
+  return ::mount_setattr(tree, "", AT_EMPTY_PATH, &attributes, sizeof(attributes)) == 0 ||
+         failure->Set("idmapped mount", mount.source);
+}
+
+UniqueFd OpenSource(const ShimSpec& spec, const Mount& mount, Failure* failure) {
   UniqueFd tree(
       ::open_tree(AT_FDCWD, mount.source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
   if (!tree) {
@@ -95,19 +108,22 @@ UniqueFd OpenSource(const Mount& mount, Failure* failure) {
     failure->Set(mount.recursive_readonly ? "recursive read-only" : "mount flags", mount.source);
     return UniqueFd();
   }
+  if (mount.idmapped && !MapIds(tree.get(), spec, mount, failure)) return UniqueFd();
   return tree;
 }
 
 }  // namespace
 
 bool SendMounts(const ShimSpec& spec, int gate, Failure* failure) {
+  if (spec.user_namespace && !SendDevices(spec, gate, failure)) return false;
   // One message each: closing our copy at once keeps the shim's descriptors few.
   Field field;
   for (Reader reader(spec.data, spec.size); reader.Next(&field);) {
     if (field.tag != Tag::kMount) continue;
     Mount mount;
     if (!ParseMount(field, &mount)) return failure->Set("spec", "mount", EINVAL);
-    UniqueFd tree = mount.descriptor >= 0 ? UniqueFd(mount.descriptor) : OpenSource(mount, failure);
+    UniqueFd tree =
+        mount.descriptor >= 0 ? UniqueFd(mount.descriptor) : OpenSource(spec, mount, failure);
     if (!tree) return false;
     int fd = tree.get();
     if (!SendMessage(gate, &kGateMounts, 1, &fd, 1)) return failure->Set("gate", mount.source);

@@ -41,6 +41,15 @@ bool ReadSpec(int fd, ShimSpec* spec, Failure* failure) {
       case Tag::kCgroupMonitor:
         spec->cgroup_monitor = field.text();
         break;
+      case Tag::kUserNamespace:
+        spec->user_namespace = field.text();
+        break;
+      case Tag::kRootUid:
+        spec->root_uid = static_cast<uid_t>(field.number());
+        break;
+      case Tag::kRootGid:
+        spec->root_gid = static_cast<gid_t>(field.number());
+        break;
       case Tag::kPrivileged:
         spec->privileged = field.number() != 0;
         break;

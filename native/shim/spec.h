@@ -1,6 +1,8 @@
 // The container's description as the agent sends it, mapped and checked.
 #pragma once
 
+#include <sys/types.h>
+
 #include "common/failure.h"
 #include "common/unique_fd.h"
 #include "common/wire.h"
@@ -19,6 +21,9 @@ struct ShimSpec {
   const char* cgroup_root = nullptr;
   const char* cgroup_outer = nullptr;
   const char* cgroup_monitor = nullptr;
+  const char* user_namespace = nullptr;  // null for the host's
+  uid_t root_uid = 0;                    // the host's ids of its root
+  gid_t root_gid = 0;
   bool privileged = false;
   bool keep_stdin = false;
   bool stdin_once = false;

@@ -58,6 +58,7 @@ class Supervisor {
   void OnAccept();
   void OnRequest(Connection* connection);
   void Status(Connection* connection);
+  bool RaiseInitLimits(Failure* failure);
   void Start(Connection* connection);
   bool MakeStdio(UniqueFd* child_stdin, UniqueFd* child_stdout, UniqueFd* child_stderr);
   void Resize(Connection* connection, uint64_t rows, uint64_t columns);

@@ -46,6 +46,17 @@ export function buildLxcConfig(spec: ContainerSpec, options: LxcConfigOptions): 
     // one veto. It runs `exec HOOK ARGUMENTS` in a shell, hence the redirection and the comment sign.
     ['lxc.hook.post-stop', '3>&-; test "$LXC_TARGET" != reboot #'],
   ];
+  if (spec.userNamespace !== null) {
+    const { path, map } = spec.userNamespace;
+    lines.push(['lxc.namespace.share.user', path]);
+    // The namespace has its maps already: by these liblxc knows that it is in one.
+    for (const [kind, { containerId, hostId, length }] of [
+      ['u', map.uids],
+      ['g', map.gids],
+    ] as const) {
+      lines.push(['lxc.idmap', `${kind} ${containerId} ${hostId} ${length}`]);
+    }
+  }
   for (const [kind, name] of LXC_NAMES) {
     const wanted = spec.namespaces[kind];
     if (wanted === 'new') clone.push(name);

@@ -19,6 +19,19 @@ export interface NamespaceModes {
   targetId: string;
 }
 
+/** A run of ids: `containerId` is `hostId` on the host, and so on. */
+export interface IdRange {
+  containerId: number;
+  hostId: number;
+  length: number;
+}
+
+/** The ids of a pod that has a user namespace of its own, which its containers share. */
+export interface UserNamespace {
+  uids: IdRange;
+  gids: IdRange;
+}
+
 export interface SandboxMetadata {
   name: string;
   uid: string;
@@ -68,6 +81,8 @@ export interface SandboxRecord {
   /** True when the agent made the pod's cgroup and must remove it; the kubelet's are the kubelet's. */
   ownsCgroup: boolean;
   namespaces: NamespaceModes;
+  /** null for the host's. */
+  userNamespace: UserNamespace | null;
   sysctls: Pairs;
   privileged: boolean;
   runtimeHandler: string;
@@ -90,6 +105,8 @@ export interface BindMount {
   propagation: 'private' | 'slave' | 'shared';
   /** What the kernel shall not honour in it; none when absent. */
   restrictions?: MountRestriction[];
+  /** Owners on disk are ids of the pod's user namespace. */
+  idmapped?: boolean;
 }
 
 export type MountRestriction = 'nosuid' | 'nodev' | 'noexec';
@@ -162,6 +179,8 @@ export interface ContainerSpec {
   cgroup: ContainerCgroup;
   /** nsfs path to join, 'host' to stay in the host's, 'new' for one of the container's own. */
   namespaces: { network: string; ipc: string; uts: string; pid: string };
+  /** nsfs path of the one that the others belong to; null for the host's. */
+  userNamespace: { path: string; map: UserNamespace } | null;
   readonlyRootfs: boolean;
   privileged: boolean;
   devices: DeviceNode[];
@@ -286,6 +305,8 @@ export interface MountStatus {
   readonly: boolean;
   recursiveReadonly: boolean;
   propagation: 'private' | 'slave' | 'shared';
+  /** Of an idmapped mount. */
+  idMap: UserNamespace | null;
   /** For an image volume, which has no path on the host. */
   image: MountedImage | null;
 }

@@ -11,6 +11,7 @@ import type {
   Resources,
   SandboxMetadata,
   SecurityProfile,
+  UserNamespace,
 } from './model.js';
 
 export interface SandboxRequest {
@@ -24,6 +25,7 @@ export interface SandboxRequest {
   /** '' for a cgroup of our own. */
   cgroupParent: string;
   namespaces: NamespaceModes;
+  userNamespace: UserNamespace | null;
   sysctls: Pairs;
   privileged: boolean;
   runtimeHandler: string;
@@ -68,13 +70,17 @@ export interface ContainerRequest {
   /** null for what the sandbox has. */
   pid: NamespaceModes['pid'] | null;
   targetId: string;
+  /** undefined for what the sandbox has, null for the host's. */
+  userNamespace?: UserNamespace | null;
   resources: Resources | null;
   oomScoreAdj: number | null;
   /** 0 for the image's or SIGTERM. */
   stopSignal: number;
 }
 
-export interface MountRequest extends BindMount {
+export interface MountRequest extends Omit<BindMount, 'idmapped'> {
+  /** The ids that its files' owners are mapped to. */
+  idMap?: UserNamespace;
   /** An image's content in place of a path of the host, which is '' then. */
   image?: { name: string; userSpecifiedImage: string; subPath: string };
 }

@@ -13,6 +13,7 @@ import type {
   ProcessSpec,
   Rlimit,
   TerminalSize,
+  UserNamespace,
 } from './model.js';
 
 /** Names and numbers of `enum class Tag` in wire.h, compared by the unit test. */
@@ -33,6 +34,9 @@ export const TAG = {
   stdinOnce: 14,
   privileged: 15,
   logFolder: 17,
+  userNamespace: 18,
+  rootUid: 19,
+  rootGid: 27,
   device: 16,
   mountSource: 20,
   mountTarget: 21,
@@ -41,6 +45,7 @@ export const TAG = {
   mountPropagation: 24,
   mountDescriptor: 25,
   mountRestrictions: 26,
+  mountIdmapped: 28,
   argument: 30,
   environment: 31,
   cwd: 32,
@@ -222,6 +227,10 @@ export function encodeShimSpec(spec: ContainerSpec, cgroupRoot: string): Buffer 
     .number(TAG.keepStdin, spec.stdin)
     .number(TAG.stdinOnce, spec.stdinOnce)
     .number(TAG.privileged, spec.privileged);
+  if (spec.userNamespace !== null) {
+    message.text(TAG.userNamespace, spec.userNamespace.path);
+    encodeRoot(message, spec.userNamespace.map);
+  }
   for (const device of spec.devices) message.message(TAG.device, encodeDevice(device));
   let descriptor = FIRST_MOUNT_FD;
   for (const mount of spec.mounts) {
@@ -240,6 +249,8 @@ export interface ExecSpec {
   cgroup: string;
   /** Folder made below it for this command. */
   name: string;
+  /** The container's; null for the host's. */
+  userNamespace: UserNamespace | null;
   process: ProcessSpec;
   /** It is given one; otherwise it reads the container's null device. */
   stdin: boolean;
@@ -250,7 +261,9 @@ export interface ExecSpec {
 }
 
 export function encodeExecSpec(spec: ExecSpec): Buffer {
-  return new MessageWriter()
+  const message = new MessageWriter();
+  if (spec.userNamespace !== null) encodeRoot(message, spec.userNamespace);
+  return message
     .text(TAG.cgroupRoot, spec.cgroupRoot)
     .text(TAG.cgroupOuter, spec.cgroup)
     .text(TAG.execName, spec.name)
@@ -262,6 +275,10 @@ export function encodeExecSpec(spec: ExecSpec): Buffer {
     .finish();
 }
 
+function encodeRoot(message: MessageWriter, { uids, gids }: UserNamespace): void {
+  message.number(TAG.rootUid, uids.hostId).number(TAG.rootGid, gids.hostId);
+}
+
 function encodeMount(mount: BindMount): MessageWriter {
   return new MessageWriter()
     .text(TAG.mountSource, mount.source)
@@ -269,6 +286,7 @@ function encodeMount(mount: BindMount): MessageWriter {
     .number(TAG.mountReadonly, mount.readonly)
     .number(TAG.mountRecursiveReadonly, mount.recursiveReadonly)
     .number(TAG.mountPropagation, PROPAGATION[mount.propagation])
+    .number(TAG.mountIdmapped, mount.idmapped ?? false)
     .number(
       TAG.mountRestrictions,
       (mount.restrictions ?? []).reduce((sum, each) => sum | RESTRICTION[each], 0),

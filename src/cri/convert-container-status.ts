@@ -115,8 +115,8 @@ function toMount(mount: MountStatus): Mount {
     readonly: mount.readonly,
     selinuxRelabel: false,
     propagation: PROPAGATIONS[mount.propagation],
-    uidMappings: [],
-    gidMappings: [],
+    uidMappings: mount.idMap ? [mount.idMap.uids] : [],
+    gidMappings: mount.idMap ? [mount.idMap.gids] : [],
     recursiveReadOnly: mount.recursiveReadonly,
     image: mount.image
       ? {

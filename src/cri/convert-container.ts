@@ -6,6 +6,7 @@ import type { BindMount, SecurityProfile } from '../core/model.js';
 import type { ContainerRequest, MountRequest, UserRequest } from '../core/requests.js';
 import { parseSecurityProfile } from '../core/security-profile.js';
 import { parseSignal } from '../core/signals.js';
+import { parseUserNamespace } from '../core/user-namespace.js';
 import type { ContainerConfig, CreateContainerRequest } from './gen/container.js';
 import { MountPropagation, type Mount } from './gen/mount.js';
 import {
@@ -15,9 +16,8 @@ import {
   type SecurityProfile as WireProfile,
 } from './gen/security.js';
 import { Signal } from './gen/signal.js';
-import { toNamespaces } from './convert-sandbox.js';
+import { toNamespaces, toUserNamespace } from './convert-sandbox.js';
 import { toResources } from './convert-resources.js';
-import { unsupported } from './unsupported.js';
 
 export function toContainerRequest({
   podSandboxId,
@@ -31,6 +31,7 @@ export function toContainerRequest({
   }
   const security = config.linux?.securityContext;
   const namespaces = toNamespaces(security?.namespaceOptions);
+  const userNamespace = toUserNamespace(security?.namespaceOptions);
   const privileged = security?.privileged ?? false;
   return {
     sandboxId: podSandboxId,
@@ -69,6 +70,7 @@ export function toContainerRequest({
     readonlyPaths: security?.readonlyPaths ?? [],
     pid: security?.namespaceOptions ? namespaces.pid : null,
     targetId: namespaces.targetId,
+    ...(userNamespace !== undefined && { userNamespace }),
     resources: toResources(config.linux?.resources),
     oomScoreAdj: toOomScoreAdj(config),
     stopSignal: toStopSignal(config.stopSignal),
@@ -76,15 +78,16 @@ export function toContainerRequest({
 }
 
 function toMount(wire: Mount): MountRequest {
-  if (wire.uidMappings.length > 0 || wire.gidMappings.length > 0) {
-    throw unsupported('mounts.uid_mappings', 'idmapped mounts');
-  }
+  const { uidMappings: uids, gidMappings: gids } = wire;
   return {
     source: wire.hostPath,
     target: wire.containerPath,
     readonly: wire.readonly,
     recursiveReadonly: wire.recursiveReadOnly,
     propagation: toPropagation(wire.propagation),
+    ...((uids.length > 0 || gids.length > 0) && {
+      idMap: parseUserNamespace(`mount ${wire.containerPath} mappings`, { uids, gids }),
+    }),
     ...(wire.image?.image && {
       image: {
         name: wire.image.image,

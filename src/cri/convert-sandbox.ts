@@ -1,7 +1,15 @@
 /** Pod sandboxes between CRI messages and the runtime's own types. */
 import { isIP } from 'node:net';
 import { RuntimeError } from '../core/errors.js';
-import type { NamespaceMode as Mode, NamespaceModes, Pairs, PortMapping } from '../core/model.js';
+import type {
+  NamespaceMode as Mode,
+  NamespaceModes,
+  Pairs,
+  PortMapping,
+  SandboxRecord,
+  UserNamespace,
+} from '../core/model.js';
+import { parseUserNamespace } from '../core/user-namespace.js';
 import type { SandboxRequest } from '../core/requests.js';
 import type { Sandbox } from '../runtime/objects.js';
 import { toResources } from './convert-resources.js';
@@ -9,7 +17,6 @@ import { NamespaceMode, type Namespace, type NamespaceOption } from './gen/names
 import type { PodSandboxStatus, RunPodSandboxRequest } from './gen/sandbox.js';
 import { PodSandbox, PodSandboxState } from './gen/sandbox.js';
 import { Protocol, type PortMapping as WirePort } from './gen/sandbox_config.js';
-import { unsupported } from './unsupported.js';
 
 export function toSandboxRequest({ config, runtimeHandler }: RunPodSandboxRequest): SandboxRequest {
   if (!config?.metadata) {
@@ -29,6 +36,7 @@ export function toSandboxRequest({ config, runtimeHandler }: RunPodSandboxReques
     annotations: [...config.annotations],
     cgroupParent: config.linux?.cgroupParent ?? '',
     namespaces: toNamespaces(security?.namespaceOptions),
+    userNamespace: toUserNamespace(security?.namespaceOptions) ?? null,
     sysctls: config.linux ? [...config.linux.sysctls] : [],
     privileged: security?.privileged ?? false,
     runtimeHandler,
@@ -43,16 +51,28 @@ export function toSandboxRequest({ config, runtimeHandler }: RunPodSandboxReques
  */
 export function toNamespaces(options: NamespaceOption | undefined): NamespaceModes {
   if (!options) return { network: 'pod', pid: 'container', ipc: 'pod', targetId: '' };
-  const { usernsOptions } = options;
-  if (usernsOptions && usernsOptions.mode !== NamespaceMode.NODE) {
-    throw unsupported('namespace_options.userns_options', 'user namespaces');
-  }
   return {
     network: podOrNode('network', options.network),
     pid: toMode('pid', options.pid),
     ipc: podOrNode('ipc', options.ipc),
     targetId: options.targetId,
   };
+}
+
+/** undefined for none named. */
+export function toUserNamespace(
+  options: NamespaceOption | undefined,
+): UserNamespace | null | undefined {
+  const wire = options?.usernsOptions;
+  if (!wire) return undefined;
+  const what = 'namespace_options.userns_options';
+  const mode = podOrNode('userns_options.mode', wire.mode);
+  if (mode === 'pod') return parseUserNamespace(what, wire);
+  if (wire.uids.length === 0 && wire.gids.length === 0) return null;
+  throw new RuntimeError(
+    'invalid-argument',
+    `${what}: mappings are given with mode NODE, which has none: use POD`,
+  );
 }
 
 const MODES: readonly (readonly [NamespaceMode, Mode])[] = [
@@ -135,14 +155,14 @@ export function toSandboxStatus(sandbox: Sandbox): PodSandboxStatus {
     state: sandboxState(sandbox),
     createdAt: BigInt(record.createdAt),
     network: { ip, additionalIps: more.map((address) => ({ ip: address })) },
-    linux: { namespaces: toNamespace(record.namespaces) },
+    linux: { namespaces: toNamespace(record) },
     labels: toMap(record.labels),
     annotations: toMap(record.annotations),
     runtimeHandler: record.runtimeHandler,
   };
 }
 
-function toNamespace(modes: NamespaceModes): Namespace {
+function toNamespace({ namespaces: modes, userNamespace }: SandboxRecord): Namespace {
   const wire = (mode: Mode): NamespaceMode =>
     MODES.find(([, name]) => name === mode)?.[0] ?? NamespaceMode.POD;
   return {
@@ -151,7 +171,13 @@ function toNamespace(modes: NamespaceModes): Namespace {
       pid: wire(modes.pid),
       ipc: wire(modes.ipc),
       targetId: modes.targetId,
-      usernsOptions: undefined,
+      usernsOptions: userNamespace
+        ? {
+            mode: NamespaceMode.POD,
+            uids: [userNamespace.uids],
+            gids: [userNamespace.gids],
+          }
+        : undefined,
     },
   };
 }

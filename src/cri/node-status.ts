@@ -53,7 +53,10 @@ export async function nodeStatus(
         : [],
     ),
     runtimeHandlers: [
-      { name: '', features: { recursiveReadOnlyMounts: true, userNamespaces: false } },
+      {
+        name: '',
+        features: { recursiveReadOnlyMounts: true, userNamespaces: context.host.userNamespaces },
+      },
     ],
     features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false },
   };

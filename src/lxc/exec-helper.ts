@@ -4,7 +4,7 @@ import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import { RuntimeError, wrap } from '../core/errors.js';
 import type { ContainerId } from '../core/ids.js';
-import type { ProcessSpec, TerminalSize } from '../core/model.js';
+import type { ProcessSpec, TerminalSize, UserNamespace } from '../core/model.js';
 import { encodeExecSpec } from '../core/shim-spec.js';
 import type { ProcessSpawner } from '../native/process.js';
 import { killLeaf, removeLeaf } from './leaf-cgroup.js';
@@ -20,6 +20,7 @@ export interface HelperRequest {
   id: ContainerId;
   /** The container's outer cgroup. */
   cgroup: string;
+  userNamespace: UserNamespace | null;
   process: ProcessSpec;
   stdin: boolean;
   reportStart: boolean;
@@ -70,6 +71,7 @@ export async function spawnHelper(
         cgroupRoot,
         cgroup: request.cgroup,
         name,
+        userNamespace: request.userNamespace,
         process,
         stdin: hasStdin,
         reportStart,

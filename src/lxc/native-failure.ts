@@ -45,6 +45,13 @@ function explain(
       return ['invalid-argument', `cannot enter working directory ${object}`];
     case 'mount source':
       return [missing ? 'not-found' : 'failed-precondition', `cannot mount host path ${object}`];
+    case 'idmapped mount':
+      return [
+        'failed-precondition',
+        code === 'EINVAL'
+          ? `cannot map the ids of host path ${object}, whose file system has no idmapped mounts`
+          : `cannot map the ids of host path ${object}`,
+      ];
     case 'mount shared':
       return [
         'failed-precondition',

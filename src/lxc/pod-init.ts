@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import type { SandboxId } from '../core/ids.js';
 import type { PodInit } from '../core/ports/network.js';
-import type { ProcessSpawner } from '../native/process.js';
+import type { ProcessSpawner, SpawnedProcess } from '../native/process.js';
 
 const SIGKILL = 9;
 /** It makes five namespaces and mounts one tmpfs. */
@@ -25,13 +25,29 @@ export class PausePodInit implements PodInit {
     this.#cgroupRoot = options.cgroupRoot;
   }
 
-  async start(id: SandboxId, cgroup: string, pinPath: string): Promise<void> {
+  async start(
+    id: SandboxId,
+    cgroup: string,
+    pinPath: string,
+    userNamespace: string | null,
+  ): Promise<void> {
     const { addon } = this.#spawner;
-    const { pid, pidfd, said } = await this.#spawn(cgroup);
+    const spawned = await this.#spawn(cgroup, userNamespace);
+    const { said } = spawned;
+    let { pid, pidfd } = spawned;
     try {
       const words = await Promise.race([said, sleep(READY_MS, 'a time limit', { ref: false })]);
       if (words !== READY) {
         throw new RuntimeError('internal', `pvecri-pause failed at ${words || 'its start'}`);
+      }
+      if (userNamespace !== null) {
+        // The first process has made the init, and ended.
+        await spawned.exited;
+        const init = await this.#pid(cgroup);
+        if (init === undefined) throw new RuntimeError('internal', 'pvecri-pause ended');
+        const initPidfd = addon.pidfdOpen(init);
+        closeSync(pidfd);
+        [pid, pidfd] = [init, initPidfd];
       }
       await mkdir(dirname(pinPath), { recursive: true, mode: 0o700 });
       await writeFile(pinPath, '', { mode: 0o600 });
@@ -69,29 +85,34 @@ export class PausePodInit implements PodInit {
     if (await this.isAlive(cgroup)) await new Promise(() => undefined);
   }
 
-  async #spawn(cgroup: string): Promise<{ pid: number; pidfd: number; said: Promise<string> }> {
+  async #spawn(
+    cgroup: string,
+    userNamespace: string | null,
+  ): Promise<SpawnedProcess & { said: Promise<string> }> {
     const { read, write } = this.#spawner.addon.pipe();
     // From here the socket owns the reading end.
     const reader = new Socket({ fd: read, readable: true, writable: false });
     let cgroupFd: number | undefined;
+    let userFd: number | undefined;
     try {
       const folder = join(this.#cgroupRoot, cgroup);
       cgroupFd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
-      const { pid, pidfd } = await this.#spawner.spawn({
+      if (userNamespace !== null) userFd = openSync(userNamespace, constants.O_RDONLY);
+      const spawned = await this.#spawner.spawn({
         file: this.#program,
-        argv: ['pvecri-pause'],
+        argv: userFd === undefined ? ['pvecri-pause'] : ['pvecri-pause', 'user'],
         env: [],
-        fds: [-1, write, -1],
+        fds: userFd === undefined ? [-1, write, -1] : [-1, write, -1, userFd],
         cgroupFd,
-        newPidNamespace: true,
+        newPidNamespace: userFd === undefined,
       });
-      return { pid, pidfd, said: readAll(reader) };
+      return { ...spawned, said: readAll(reader) };
     } catch (error) {
       reader.destroy();
       throw error;
     } finally {
       closeSync(write);
-      if (cgroupFd !== undefined) closeSync(cgroupFd);
+      for (const fd of [cgroupFd, userFd]) if (fd !== undefined) closeSync(fd);
     }
   }
 

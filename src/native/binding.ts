@@ -51,8 +51,8 @@ export interface NativeAddon {
   bindNamespace(source: string, target: string): void;
   /** True when the path is a mounted namespace. False when it does not exist. */
   isNamespace(path: string): boolean;
-  /** A tmpfs for POSIX shared memory: mode 1777, nosuid, nodev, noexec. */
-  mountSharedMemory(path: string, sizeBytes: number): void;
+  /** A tmpfs for POSIX shared memory of that owner: mode 1777, nosuid, nodev, noexec. */
+  mountSharedMemory(path: string, sizeBytes: number, uid: number, gid: number): void;
   /** True when the path itself is where something is mounted. False when it does not exist. */
   isMountPoint(path: string): boolean;
   /**
@@ -83,9 +83,14 @@ export interface NativeAddon {
    * A detached read-only mount, nosuid and nodev, of a folder, or of layers with the top one first;
    * of the folder `subPath` in it, looked up inside, unless that is ''. `place` is an empty folder.
    * `whole` is a detached mount instead of layers; it stays the caller's, and becomes what is answered.
+   * With a user namespace, the layers' files have the owners it gives them.
    */
   mountVolume(
-    options: ({ lower: string[] } | { whole: number }) & { place: string; subPath: string },
+    options: ({ lower: string[] } | { whole: number }) & {
+      place: string;
+      subPath: string;
+      userNamespace?: number;
+    },
   ): Promise<number>;
   /**
    * A detached mount of a block device or dataset: `options` are words, or `key=value`. With a user
@@ -253,6 +258,12 @@ export interface PinOptions {
   net?: string;
   ipc?: string;
   uts?: string;
+  /** A user namespace that the others belong to; with lines for /proc/PID/uid_map and gid_map. */
+  user?: string;
+  uidMap?: string;
+  gidMap?: string;
+  /** The host's id of its root. */
+  rootUid?: number;
   hostname?: string;
   sysctls?: [key: string, value: string][];
 }

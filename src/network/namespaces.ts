@@ -4,11 +4,12 @@ import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { hasCode, RuntimeError, wrap } from '../core/errors.js';
 import { parseSandboxId, type SandboxId } from '../core/ids.js';
+import { mapLine } from '../core/user-namespace.js';
 import type { InterfaceReading, NamespaceRequest, NamespaceStore } from '../core/ports/network.js';
 import type { NativeAddon, PinOptions } from '../native/binding.js';
 
-type Kind = 'net' | 'ipc' | 'uts' | 'pid';
-const KINDS: readonly Kind[] = ['net', 'ipc', 'uts', 'pid'];
+type Kind = 'net' | 'ipc' | 'uts' | 'pid' | 'user';
+const KINDS: readonly Kind[] = ['net', 'ipc', 'uts', 'pid', 'user'];
 
 /** A connection to a loopback takes longer only while its listener's queue is full. */
 const CONNECT_MS = 10_000;
@@ -24,6 +25,8 @@ export class PinnedNamespaces implements NamespaceStore {
   }
 
   async pin(id: SandboxId, wanted: NamespaceRequest): Promise<void> {
+    const kinds: Exclude<Kind, 'pid'>[] = [...wanted.kinds];
+    if (wanted.userNamespace) kinds.push('user');
     if (wanted.kinds.length === 0) {
       // The host's sysctls are the host's.
       if (wanted.sysctls.length > 0) {
@@ -32,15 +35,21 @@ export class PinnedNamespaces implements NamespaceStore {
           `sandbox ${id} has sysctls but no namespace of its own`,
         );
       }
-      return;
+      if (kinds.length === 0) return;
     }
-    if (wanted.kinds.some((kind) => this.#addon.isNamespace(this.path(id, kind)))) {
+    if (kinds.some((kind) => this.#addon.isNamespace(this.path(id, kind)))) {
       throw new RuntimeError('already-exists', `sandbox ${id} has pinned namespaces`);
     }
     try {
       await mkdir(this.#folder(id), { recursive: true, mode: 0o700 });
       const options: PinOptions = { hostname: wanted.hostname, sysctls: wanted.sysctls };
-      for (const kind of wanted.kinds) {
+      if (wanted.userNamespace) {
+        const { uids, gids } = wanted.userNamespace;
+        options.uidMap = mapLine(uids);
+        options.gidMap = mapLine(gids);
+        options.rootUid = uids.hostId;
+      }
+      for (const kind of kinds) {
         options[kind] = this.path(id, kind);
         await writeFile(this.path(id, kind), '', { mode: 0o600 });
       }

@@ -6,6 +6,7 @@ import type { OwnedFd } from '../core/ports/network.js';
 import type { ContainerRequest, MountRequest } from '../core/requests.js';
 import { limitsInForce } from '../core/resource-change.js';
 import { toCgroupSettings, type CgroupSetting } from '../core/resources.js';
+import { requireMapped } from '../core/user-namespace.js';
 import { resolveUser, type ResolvedUser } from '../core/user.js';
 import { allDone } from '../util/all-done.js';
 import { withUndo, type UndoStack } from '../util/undo.js';
@@ -22,6 +23,7 @@ import { reportUndo } from './context.js';
 import { findImageVolumes, mountImageVolumes, type ImageVolumes } from './image-volumes.js';
 import { runHooks } from './hooks.js';
 import { Container, type Sandbox } from './objects.js';
+import { requirePodsUserNamespace, withUserNamespace } from './pod-user-namespace.js';
 import { tellContainer } from './plugin-events.js';
 import { step } from './step.js';
 
@@ -87,6 +89,7 @@ async function makeContainer(
               `pod sandbox ${sandbox.id} is not ready: run a new sandbox`,
             );
           }
+          requirePodsUserNamespace(request, sandbox);
           const plan = planContainer(context, sandbox, request, { root: image, volumes }, id);
           if (request.logPath !== '') {
             await context.host.requireFolder('log folder', plan.logFolder);
@@ -184,8 +187,11 @@ async function build(
     await context.cgroups.remove(outer);
   });
   undo.add('remove the folders', () => context.folders.removeContainerRun(id));
+  const prepared = withUserNamespace(context, sandbox, (options) =>
+    context.rootfs.prepare(id, image, options),
+  );
   await allDone([
-    step(subject, 'prepare its root filesystem', context.rootfs.prepare(id, image)),
+    step(subject, 'prepare its root filesystem', prepared),
     step(subject, 'make and limit its cgroup', context.cgroups.make(outer, limits.before)),
     step(subject, 'make the cgroup of the shims', context.cgroups.make(shim)),
     // liblxc moves its monitor and the container's first process.
@@ -194,14 +200,19 @@ async function build(
   ]);
   await keepFilter(context, record, seccomp);
   let spec: ContainerSpec;
-  const rootfs = await step(subject, 'mount its root filesystem', context.rootfs.mount(id, image));
+  const mounting = withUserNamespace(context, sandbox, (options) =>
+    context.rootfs.mount(id, image, options),
+  );
+  const rootfs = await step(subject, 'mount its root filesystem', mounting);
   let mounted = new Map<MountRequest, OwnedFd>();
   try {
-    mounted = await mountImageVolumes(context, volumes);
+    mounted = await mountImageVolumes(context, sandbox, volumes);
     const user = resolveUser(request.user, image.config.user, {
       passwd: readUserFile(context, rootfs, '/etc/passwd'),
       group: readUserFile(context, rootfs, '/etc/group'),
     });
+    const { userNamespace } = sandbox.record;
+    if (userNamespace) requireMapped(`container ${record.metadata.name}`, userNamespace, user);
     applyUser(record, user);
     const parts = { argv, seccomp, devices, podFiles, volumes: mounted };
     spec = toSpec(context, sandbox, request, record, parts);

@@ -37,12 +37,12 @@ export function orderedMounts(
     [shm, '/dev/shm', false],
   ];
   const asked = request.mounts.map((mount): SpecMount => {
-    const { source, readonly, recursiveReadonly, propagation, restrictions } = mount;
+    const { source, readonly, recursiveReadonly, propagation, restrictions, idMap } = mount;
     const target = cleanPath(mount.target);
     const mounted = volumes.get(mount);
     return {
       ...{ source, target, readonly, recursiveReadonly, propagation },
-      ...(mounted !== undefined && { mounted }),
+      ...(mounted !== undefined ? { mounted } : { idmapped: idMap !== undefined }),
       ...(restrictions !== undefined && { restrictions }),
     };
   });

@@ -184,6 +184,7 @@ export function mountStatuses(request: ContainerRequest, volumes: ImageVolumes):
     readonly: mount.readonly,
     recursiveReadonly: mount.recursiveReadonly,
     propagation: mount.propagation,
+    idMap: mount.idMap ?? null,
     image: mountedImage(mount, volumes),
   }));
 }
@@ -201,6 +202,10 @@ export function toSpec(
     runDirectory: context.folders.containerRunDirectory(record.id),
     cgroup: record.cgroup,
     namespaces: namespacePaths(context, sandbox, request),
+    userNamespace: sandbox.record.userNamespace && {
+      path: context.namespaces.path(sandbox.id, 'user'),
+      map: sandbox.record.userNamespace,
+    },
     readonlyRootfs: request.readonlyRootfs,
     privileged: request.privileged,
     devices: parts.devices,
@@ -294,7 +299,11 @@ function pidNamespace(
     case 'container':
       return 'new';
     case 'node':
-      return 'host';
+      if (!sandbox.record.userNamespace) return 'host';
+      throw new RuntimeError(
+        'invalid-argument',
+        `container ${request.metadata.name}: namespace_options.pid NODE cannot be in a pod with a user namespace, which has no rights in the host's: use CONTAINER`,
+      );
     case 'pod':
       if (sandbox.record.namespaces.pid === 'pod')
         return context.namespaces.path(sandbox.id, 'pid');

@@ -55,6 +55,9 @@ export interface HostFacts {
   appArmor: AppArmor;
   /** A regular file below the mount, symlinks resolved inside it; null when absent. */
   readFileBelow(root: OwnedFd, path: string, maxBytes: number): Uint8Array | null;
+  /** Whether pods can have user namespaces of their own here. */
+  readonly userNamespaces: boolean;
+  openNamespace(path: string): OwnedFd;
   closeFd(fd: OwnedFd): void;
   /** The node's own name. */
   hostname(): string;

@@ -1,7 +1,7 @@
 /** What a command in a running container is run as, for both kinds of exec. */
 import { RuntimeError } from '../core/errors.js';
 import type { ContainerId } from '../core/ids.js';
-import type { ProcessSpec } from '../core/model.js';
+import type { ProcessSpec, UserNamespace } from '../core/model.js';
 import { requireNoNul } from '../core/text.js';
 import { filterForExec } from './container-seccomp.js';
 import type { RuntimeContext } from './context.js';
@@ -11,6 +11,7 @@ export interface Command {
   id: ContainerId;
   runDirectory: string;
   cgroup: string;
+  userNamespace: UserNamespace | null;
   process: ProcessSpec;
 }
 
@@ -26,6 +27,7 @@ export async function commandIn(
     id: record.id,
     runDirectory: context.folders.containerRunDirectory(record.id),
     cgroup: record.cgroup.outer,
+    userNamespace: context.objects.sandbox(record.sandboxId).record.userNamespace,
     process: {
       ...record.process,
       argv,

@@ -6,6 +6,8 @@ import type { OwnedFd } from '../core/ports/network.js';
 import type { ContainerRequest, MountRequest } from '../core/requests.js';
 import { requireNoControl, requireRelativePath } from '../core/text.js';
 import type { RuntimeContext } from './context.js';
+import type { Sandbox } from './objects.js';
+import { withUserNamespace } from './pod-user-namespace.js';
 
 /** The image of each mount that has one. */
 export type ImageVolumes = ReadonlyMap<MountRequest, ImageRecord>;
@@ -51,6 +53,7 @@ export function mountedImage(mount: MountRequest, volumes: ImageVolumes): Mounte
 /** All or none. */
 export async function mountImageVolumes(
   context: RuntimeContext,
+  sandbox: Sandbox,
   volumes: ImageVolumes,
 ): Promise<Map<MountRequest, OwnedFd>> {
   const mounted = new Map<MountRequest, OwnedFd>();
@@ -60,7 +63,9 @@ export async function mountImageVolumes(
       try {
         const fd = image.files
           ? await context.images.mountArtifact(image.id, subPath)
-          : await context.rootfs.mountImage(image, subPath);
+          : await withUserNamespace(context, sandbox, (options) =>
+              context.rootfs.mountImage(image, subPath, options),
+            );
         mounted.set(mount, fd);
       } catch (error) {
         const { message } = wrap(error, `cannot mount image ${image.id} at ${mount.target}`);

@@ -16,6 +16,7 @@ import { finishContainerUpdate } from './container-limits.js';
 import { lostExit, markLost, watchContainer } from './container-watch.js';
 import type { RuntimeContext } from './context.js';
 import { Container, Sandbox } from './objects.js';
+import { podRoot } from './pod-user-namespace.js';
 import { pinnedKinds, podInitCgroup } from './sandbox-plan.js';
 import { finishSandboxUpdate } from './sandbox-update.js';
 import { watchSandbox } from './sandbox-watch.js';
@@ -63,7 +64,7 @@ async function recoverSandbox(context: RuntimeContext, record: SandboxRecord): P
   if (sandbox.ready && record.namespaces.ipc === 'pod') {
     // Pods of older agents have none.
     await attempt(context, `mount the shared memory of pod sandbox ${id}`, () =>
-      context.sharedMemory.mount(id),
+      context.sharedMemory.mount(id, podRoot(record)),
     );
   }
   context.objects.addSandbox(sandbox);
@@ -75,7 +76,9 @@ async function recoverSandbox(context: RuntimeContext, record: SandboxRecord): P
 
 async function isReady(context: RuntimeContext, record: SandboxRecord): Promise<boolean> {
   if (record.phase !== 'ready' || record.bootId !== context.host.bootId) return false;
-  if (!(await context.namespaces.isPinned(record.id, pinnedKinds(record.namespaces)))) return false;
+  const kinds: ('net' | 'ipc' | 'uts' | 'user')[] = pinnedKinds(record.namespaces);
+  if (record.userNamespace) kinds.push('user');
+  if (!(await context.namespaces.isPinned(record.id, kinds))) return false;
   // A pinned PID namespace without its init is dead: nothing can be started in it (ENOMEM).
   return record.namespaces.pid !== 'pod' || context.podInit.isAlive(podInitCgroup(context, record));
 }

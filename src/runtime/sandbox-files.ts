@@ -4,6 +4,7 @@ import type { SandboxRecord } from '../core/model.js';
 import type { SandboxRequest } from '../core/requests.js';
 import { formatResolvConf } from '../core/resolv-conf.js';
 import type { RuntimeContext } from './context.js';
+import { podRoot } from './pod-user-namespace.js';
 
 /** Names of a pod's own files, each for /etc of its containers. */
 export const POD_FILES: readonly string[] = ['hostname', 'hosts', 'resolv.conf'];
@@ -16,24 +17,28 @@ export function sandboxHostname(context: RuntimeContext, request: SandboxRequest
 
 export async function writeNameFiles(
   context: RuntimeContext,
-  { id, dns, hostname }: SandboxRecord,
+  record: SandboxRecord,
 ): Promise<void> {
+  const { id, dns, hostname } = record;
+  const owner = podRoot(record);
   const resolvConf = dns
     ? formatResolvConf(dns)
     : await context.host.readTextFile('/etc/resolv.conf');
-  if (resolvConf !== null) await context.folders.writeSandboxFile(id, 'resolv.conf', resolvConf);
-  await context.folders.writeSandboxFile(id, 'hostname', `${hostname}\n`);
+  if (resolvConf !== null)
+    await context.folders.writeSandboxFile(id, 'resolv.conf', resolvConf, owner);
+  await context.folders.writeSandboxFile(id, 'hostname', `${hostname}\n`, owner);
 }
 
 /** Once the pod's addresses are known. */
 export async function writeHostsFile(
   context: RuntimeContext,
-  { id, namespaces, hostname }: SandboxRecord,
+  record: SandboxRecord,
   ips: readonly string[],
 ): Promise<void> {
+  const { id, namespaces, hostname } = record;
   const hosts =
     namespaces.network === 'pod'
       ? formatHosts(hostname, ips)
       : await context.host.readTextFile('/etc/hosts');
-  if (hosts !== null) await context.folders.writeSandboxFile(id, 'hosts', hosts);
+  if (hosts !== null) await context.folders.writeSandboxFile(id, 'hosts', hosts, podRoot(record));
 }

@@ -10,6 +10,7 @@ import { adoptOrMake, digestOf } from './adopt.js';
 import type { RuntimeContext } from './context.js';
 import { reportUndo } from './context.js';
 import { Sandbox } from './objects.js';
+import { podRoot, requireOwnIds, validateUserNamespace } from './pod-user-namespace.js';
 import { introducePod, withdrawPod } from './plugin-events.js';
 import { sandboxHostname, writeHostsFile, writeNameFiles } from './sandbox-files.js';
 import { pinnedKinds, podInitCgroup, validateSandbox } from './sandbox-plan.js';
@@ -22,6 +23,7 @@ export async function runSandbox(
   request: SandboxRequest,
 ): Promise<string> {
   validateSandbox(request);
+  validateUserNamespace(context, request);
   const { name, namespace, uid, attempt } = request.metadata;
   const digest = digestOf(request);
   const twin = [...context.objects.sandboxes()].find(({ record: { metadata: m } }) => {
@@ -47,6 +49,7 @@ async function makeSandbox(
 ): Promise<SandboxId> {
   const id = context.host.newId() as SandboxId;
   const record = newRecord(context, request, id, digest);
+  requireOwnIds(context, record);
   const work = async (undo: UndoStack): Promise<SandboxId> => {
     // The record goes to disk before the first side effect: a killed agent finds and undoes it.
     undo.add('remove the record', (clean) =>
@@ -61,6 +64,8 @@ async function makeSandbox(
     undo.add('tell plugins', () => withdrawPod(context, ready));
     await introducePod(context, ready);
     await context.store.saveSandbox(ready);
+    // Another may have become ready meanwhile.
+    requireOwnIds(context, ready);
     const sandbox = new Sandbox(ready, true);
     context.objects.addSandbox(sandbox);
     context.plugins?.introduced.pods.delete(id);
@@ -99,6 +104,7 @@ function newRecord(
     cgroup: context.layouts.configured.pod(request.cgroupParent, id),
     ownsCgroup: request.cgroupParent === '',
     namespaces: request.namespaces,
+    userNamespace: request.userNamespace,
     sysctls: request.sysctls,
     privileged: request.privileged,
     runtimeHandler: request.runtimeHandler,
@@ -129,13 +135,16 @@ async function build(
     kinds: pinnedKinds(request.namespaces),
     hostname: record.hostname,
     sysctls: request.sysctls,
+    userNamespace: record.userNamespace,
   };
   const sharesIpc = request.namespaces.ipc === 'pod';
   await allDone([
     step(subject, 'make the cgroup', makeCgroup(context, record)),
     writeNameFiles(context, record),
     step(subject, 'pin the namespaces', context.namespaces.pin(id, pinned)),
-    ...(sharesIpc ? [step(subject, 'make its /dev/shm', context.sharedMemory.mount(id))] : []),
+    ...(sharesIpc
+      ? [step(subject, 'make its /dev/shm', context.sharedMemory.mount(id, podRoot(record)))]
+      : []),
   ]);
   if (request.namespaces.pid !== 'pod') return;
   const initCgroup = podInitCgroup(context, record);
@@ -145,7 +154,8 @@ async function build(
   });
   await step(subject, 'make the cgroup of its init', context.cgroups.make(initCgroup));
   const pinPath = context.namespaces.path(id, 'pid');
-  await step(subject, 'start its init', context.podInit.start(id, initCgroup, pinPath));
+  const user = record.userNamespace ? context.namespaces.path(id, 'user') : null;
+  await step(subject, 'start its init', context.podInit.start(id, initCgroup, pinPath, user));
 }
 
 async function makeCgroup(context: RuntimeContext, record: SandboxRecord): Promise<void> {

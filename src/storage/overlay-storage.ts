@@ -150,7 +150,11 @@ export class OverlayStorage implements StorageDriver {
     }
   }
 
-  async mountImage(image: ImageRecord, subPath: string): Promise<OwnedFd> {
+  async mountImage(
+    image: ImageRecord,
+    subPath: string,
+    { userNamespace }: RootfsOptions = {},
+  ): Promise<OwnedFd> {
     const empty = join(this.#root, EMPTY);
     try {
       return await this.#addon.mountVolume({
@@ -159,6 +163,7 @@ export class OverlayStorage implements StorageDriver {
           image.layers.length > 0 ? [...this.#layers.lowerFolders(image.layers), empty] : [empty],
         place: empty,
         subPath,
+        ...(userNamespace !== undefined && { userNamespace }),
       });
     } catch (error) {
       if (!hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) throw error;

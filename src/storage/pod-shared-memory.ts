@@ -19,12 +19,12 @@ export class TmpfsSharedMemory implements SharedMemory {
     this.#directory = options.directory;
   }
 
-  async mount(id: SandboxId): Promise<void> {
+  async mount(id: SandboxId, owner = { uid: 0, gid: 0 }): Promise<void> {
     const path = this.path(id);
     try {
       if (this.#addon.isMountPoint(path)) return;
       await mkdir(path, { recursive: true, mode: 0o700 });
-      this.#addon.mountSharedMemory(path, SIZE_BYTES);
+      this.#addon.mountSharedMemory(path, SIZE_BYTES, owner.uid, owner.gid);
     } catch (error) {
       throw wrap(error, `cannot mount shared memory of sandbox ${id}`);
     }

@@ -142,8 +142,8 @@ export class ThinVolumes implements Volumes {
     return this.#mount(name, ['discard', 'errors=remount-ro'], userNamespace);
   }
 
-  mountSealed(name: VolumeName): Promise<OwnedFd> {
-    return this.#mount(name, ['ro']);
+  mountSealed(name: VolumeName, userNamespace?: number): Promise<OwnedFd> {
+    return this.#mount(name, ['ro'], userNamespace);
   }
 
   async #mount(name: VolumeName, options: string[], userNamespace?: number): Promise<OwnedFd> {

@@ -168,10 +168,14 @@ export class VolumeStorage implements StorageDriver {
     });
   }
 
-  async mountImage(image: ImageRecord, subPath: string): Promise<OwnedFd> {
+  async mountImage(
+    image: ImageRecord,
+    subPath: string,
+    { userNamespace }: RootfsOptions = {},
+  ): Promise<OwnedFd> {
     const top = layerKeys(image.layers, this.keyedBy).at(-1);
     const name = top === undefined ? BASE : this.#layerVolume(top.key);
-    const whole = await this.#volumes.mountSealed(name);
+    const whole = await this.#volumes.mountSealed(name, userNamespace);
     try {
       return await this.#addon.mountVolume({ whole, place: this.#place, subPath });
     } catch (error) {

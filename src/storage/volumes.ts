@@ -34,7 +34,7 @@ export interface Volumes {
   /** A detached mount. Files have the owners that the user namespace gives them. */
   mount(name: VolumeName, userNamespace?: number): Promise<OwnedFd>;
   /** A detached mount of one that is sealed, which nothing is written to. */
-  mountSealed(name: VolumeName): Promise<OwnedFd>;
+  mountSealed(name: VolumeName, userNamespace?: number): Promise<OwnedFd>;
   /** Bytes that a volume has for itself alone, of all that are cheaply told; others are measured. */
   ownBytes?(): Promise<ReadonlyMap<VolumeName, number>>;
   /** Where their file system can be seen on the host, if anywhere. */

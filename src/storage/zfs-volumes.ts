@@ -132,9 +132,12 @@ export class ZfsVolumes implements Volumes {
     });
   }
 
-  mountSealed(name: VolumeName): Promise<OwnedFd> {
+  mountSealed(name: VolumeName, userNamespace?: number): Promise<OwnedFd> {
     const source = this.#snapshot(name);
-    return this.#options.addon.mountFilesystem({ type: 'zfs', source, options: ['ro'] });
+    return this.#options.addon.mountFilesystem({
+      ...{ type: 'zfs', source, options: ['ro'] },
+      ...(userNamespace !== undefined && { userNamespace }),
+    });
   }
 
   async ownBytes(): Promise<ReadonlyMap<VolumeName, number>> {

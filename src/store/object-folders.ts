@@ -1,5 +1,5 @@
 /** Where the files of an object lie: persistent ones below `root`, volatile ones below `state`. */
-import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasCode, wrap } from '../core/errors.js';
 import type { ContainerId, SandboxId } from '../core/ids.js';
@@ -56,7 +56,12 @@ export class FileObjectFolders implements ObjectFolders {
     }
   }
 
-  async writeSandboxFile(id: SandboxId, name: string, content: string): Promise<string> {
+  async writeSandboxFile(
+    id: SandboxId,
+    name: string,
+    content: string,
+    owner?: { uid: number; gid: number },
+  ): Promise<string> {
     const path = this.sandboxFile(id, name);
     try {
       await mkdir(this.#sandboxDirectory(id), { recursive: true, mode: 0o700 });
@@ -65,6 +70,7 @@ export class FileObjectFolders implements ObjectFolders {
       await writeFile(path, content);
       // Not by the mode of creation: a unit's UMask would take it away again.
       await chmod(path, 0o644);
+      if (owner) await chown(path, owner.uid, owner.gid);
     } catch (error) {
       throw wrap(error, `cannot write ${name} of sandbox ${id}`);
     }

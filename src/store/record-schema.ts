@@ -64,6 +64,10 @@ const plugins = z.strictObject({
 });
 const pidMode = z.enum(['pod', 'container', 'node', 'target']);
 
+const idRange = z.strictObject({ containerId: integer, hostId: integer, length: integer });
+// Records of agents without user namespaces lack it.
+const userNamespace = z.strictObject({ uids: idRange, gids: idRange }).nullable().default(null);
+
 export const sandboxRecord: z.ZodType<SandboxRecord> = z.strictObject({
   version: z.literal(1),
   id: id as unknown as z.ZodType<SandboxId>,
@@ -103,6 +107,7 @@ export const sandboxRecord: z.ZodType<SandboxRecord> = z.strictObject({
     ipc: z.enum(['pod', 'node']),
     targetId: z.string(),
   }),
+  userNamespace,
   sysctls: pairs,
   privileged: z.boolean(),
   runtimeHandler: z.string(),
@@ -136,6 +141,7 @@ export const containerRecord: z.ZodType<ContainerRecord> = z.strictObject({
       readonly: z.boolean(),
       recursiveReadonly: z.boolean(),
       propagation: z.enum(['private', 'slave', 'shared']),
+      idMap: userNamespace,
       // Records of agents without image volumes lack it.
       image: z
         .strictObject({

@@ -105,6 +105,12 @@ export class FakeNode {
         },
         readFileBelow: (_fd, path) =>
           path === '/etc/passwd' && this.passwd !== null ? Buffer.from(this.passwd) : null,
+        userNamespaces: true,
+        openNamespace: () => {
+          const fd = this.#nextFd++;
+          this.openFds.add(fd);
+          return fd;
+        },
         closeFd: (fd) => this.openFds.delete(fd),
         hostname: () => 'node',
         readTextFile: (path) => Promise.resolve(`${path} of the host\n`),

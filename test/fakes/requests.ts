@@ -12,6 +12,7 @@ export function sandboxRequest(change: Partial<SandboxRequest> = {}): SandboxReq
     annotations: [],
     cgroupParent: '',
     namespaces: { network: 'pod', pid: 'container', ipc: 'pod', targetId: '' },
+    userNamespace: null,
     sysctls: [],
     privileged: false,
     runtimeHandler: '',

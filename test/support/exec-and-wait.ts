@@ -16,6 +16,7 @@ void engine.exec({
   id: spec.id,
   runDirectory: spec.runDirectory,
   cgroup: spec.cgroup.outer,
+  userNamespace: null,
   process: spec.process,
   timeoutMs: 0,
   maxOutputBytes: 1000,

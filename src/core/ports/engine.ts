@@ -1,7 +1,13 @@
 /** Containers as processes: create, start, stop, exec, attach (lxc/). A port has its real implementation in the adapter named, and a fake in test/fakes. */
 import type { Readable, Writable } from 'node:stream';
 import type { ContainerId } from '../ids.js';
-import type { ContainerSpec, ExitRecord, ProcessSpec, TerminalSize } from '../model.js';
+import type {
+  ContainerSpec,
+  ExitRecord,
+  ProcessSpec,
+  TerminalSize,
+  UserNamespace,
+} from '../model.js';
 import type { OwnedFd } from './network.js';
 
 /** lxc/: containers, each behind a shim that outlives the agent. */
@@ -43,6 +49,8 @@ export interface ExecRequest {
   runDirectory: string;
   /** The container's outer cgroup; the helper enters a child of its own below it. */
   cgroup: string;
+  /** The container's; null for the host's. */
+  userNamespace: UserNamespace | null;
   process: ProcessSpec;
   /** 0 for no limit. At the end of it the command's whole tree is killed, the container is not. */
   timeoutMs: number;
@@ -55,6 +63,7 @@ export interface ExecStreamRequest {
   id: ContainerId;
   runDirectory: string;
   cgroup: string;
+  userNamespace: UserNamespace | null;
   /** `tty` gives it a terminal of its own. */
   process: ProcessSpec;
   stdin: boolean;

@@ -1,7 +1,7 @@
 /** A pod's namespaces and networks (lxc/, network/). A port has its real implementation in the adapter named, and a fake in test/fakes. */
 import type { Duplex } from 'node:stream';
 import type { SandboxId } from '../ids.js';
-import type { Pairs, PortMapping, SandboxMetadata } from '../model.js';
+import type { Pairs, PortMapping, SandboxMetadata, UserNamespace } from '../model.js';
 import type { UnreadableFile } from './state.js';
 
 /** An open file descriptor that the receiver owns and must close. */
@@ -15,9 +15,12 @@ export interface NamespaceStore {
    */
   pin(id: SandboxId, wanted: NamespaceRequest): Promise<void>;
   /** Path of a pinned namespace. */
-  path(id: SandboxId, kind: 'net' | 'ipc' | 'uts' | 'pid'): string;
+  path(id: SandboxId, kind: 'net' | 'ipc' | 'uts' | 'pid' | 'user'): string;
   /** True when all of `kinds` are pinned (a mounted nsfs, not just a file). */
-  isPinned(id: SandboxId, kinds: readonly ('net' | 'ipc' | 'uts' | 'pid')[]): Promise<boolean>;
+  isPinned(
+    id: SandboxId,
+    kinds: readonly ('net' | 'ipc' | 'uts' | 'pid' | 'user')[],
+  ): Promise<boolean>;
   /** Idempotent. */
   unpin(id: SandboxId): Promise<void>;
   /** The interfaces of these pods but loopback; a pod without a namespace of its own has no entry. */
@@ -34,7 +37,13 @@ export interface NamespaceStore {
 /** lxc/: the init of a pod whose containers share a PID namespace. It ends with its cgroup. */
 export interface PodInit {
   /** Starts it in an existing, empty cgroup and pins its PID namespace. Undoes itself on failure. */
-  start(id: SandboxId, cgroup: string, pinPath: string): Promise<void>;
+  start(
+    id: SandboxId,
+    cgroup: string,
+    pinPath: string,
+    /** Path of a pinned one that the PID namespace shall belong to. */
+    userNamespace: string | null,
+  ): Promise<void>;
   isAlive(cgroup: string): Promise<boolean>;
   /** Resolves when it has ended; at once when it is not there. Also in a later life of the agent. */
   ended(cgroup: string): Promise<void>;
@@ -60,6 +69,8 @@ export interface NamespaceRequest {
   hostname: string;
   /** `net.*`, `kernel.*`, `fs.mqueue.*` of the new namespaces. */
   sysctls: Pairs;
+  /** One of its own, which the others belong to. */
+  userNamespace: UserNamespace | null;
 }
 
 /** network/: pod networks by the host's CNI conflists. */

@@ -37,7 +37,12 @@ export interface ObjectFolders {
   /** Removes the volatile folder; the persistent one goes with the record. */
   removeContainerRun(id: ContainerId): Promise<void>;
   /** Writes `<state>/sandboxes/<id>/<name>` (mode 0644) and returns its path. */
-  writeSandboxFile(id: SandboxId, name: string, content: string): Promise<string>;
+  writeSandboxFile(
+    id: SandboxId,
+    name: string,
+    content: string,
+    owner?: { uid: number; gid: number },
+  ): Promise<string>;
   sandboxFile(id: SandboxId, name: string): string;
   /** Names of the files that were written for it. */
   sandboxFiles(id: SandboxId): Promise<string[]>;

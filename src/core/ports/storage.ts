@@ -119,7 +119,7 @@ export interface RootfsStorage {
    * A detached read-only mount of an image's content, nosuid and nodev, or of the folder `subPath` in it
    * unless that is ''. Symbolic links on the way lead nowhere outside.
    */
-  mountImage(image: ImageRecord, subPath: string): Promise<OwnedFd>;
+  mountImage(image: ImageRecord, subPath: string, options?: RootfsOptions): Promise<OwnedFd>;
   /** Bytes and inodes of the writable layer; may be some seconds old. */
   usage(id: ContainerId): Promise<{ usedBytes: number; inodesUsed: number; timestamp: bigint }>;
   /** Idempotent. */
@@ -139,8 +139,8 @@ export interface RootfsOptions {
 
 /** storage/: a pod's /dev/shm, which all its containers share. */
 export interface SharedMemory {
-  /** OK when it is mounted already. */
-  mount(id: SandboxId): Promise<void>;
+  /** Of root, or of the host's ids that stand for it. OK when it is mounted already. */
+  mount(id: SandboxId, owner?: { uid: number; gid: number }): Promise<void>;
   path(id: SandboxId): string;
   /** Idempotent. */
   unmount(id: SandboxId): Promise<void>;

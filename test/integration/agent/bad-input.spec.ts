@@ -348,26 +348,6 @@ describe('bad input through CRI', function () {
   });
 
   it('refuses what it does not support instead of ignoring it', async () => {
-    const mapping = { hostId: 1, containerId: 0, length: 1 };
-    await refused(
-      () =>
-        create('c', {
-          mounts: [{ containerPath: '/m', hostPath: '/', uidMappings: [mapping] }],
-        }),
-      'unimplemented',
-      /idmapped mounts/,
-    );
-    const userNamespace = { usernsOptions: { mode: NamespaceMode.POD } };
-    await refused(
-      () =>
-        agent.client.runtime.runPodSandbox(
-          podRequest(agent, 'u', {
-            linux: { securityContext: { namespaceOptions: userNamespace } },
-          }),
-        ),
-      'unimplemented',
-      /user namespaces/,
-    );
     await refused(
       () =>
         agent.client.runtime.runPodSandbox({ ...podRequest(agent, 'h'), runtimeHandler: 'kata' }),

@@ -54,6 +54,7 @@ describe('exec with streams', () => {
       id: spec.id,
       runDirectory: spec.runDirectory,
       cgroup: spec.cgroup.outer,
+      userNamespace: null,
       process: { ...spec.process, argv, tty },
       stdin: false,
       size: null,

@@ -97,6 +97,7 @@ describe('native programs under sanitizers', () => {
         id: spec.id,
         runDirectory: spec.runDirectory,
         cgroup: spec.cgroup.outer,
+        userNamespace: null,
         process: { ...spec.process, argv: ['/bin/sh', '-c', 'head -c 50000; exit 4'], tty },
         stdin: true,
         size: { rows: 5, columns: 6 },

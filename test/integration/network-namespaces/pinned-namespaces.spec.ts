@@ -39,6 +39,7 @@ describe('PinnedNamespaces', () => {
     kinds: ALL,
     hostname: 'pod-1',
     sysctls: [],
+    userNamespace: null,
     ...more,
   });
 

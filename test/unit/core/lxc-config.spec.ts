@@ -13,6 +13,7 @@ const base: ContainerSpec = {
   runDirectory: '/r',
   cgroup: { outer: '/pod/c', monitor: '/monitors/c', pivot: '/pivot', shim: '/shims' },
   namespaces: { network: '/ns/net', ipc: '/ns/ipc', uts: '/ns/uts', pid: 'new' },
+  userNamespace: null,
   readonlyRootfs: false,
   privileged: false,
   devices: [],
@@ -139,5 +140,18 @@ describe('buildLxcConfig', () => {
           kind: 'invalid-argument',
         },
       );
+  });
+
+  it('joins a user namespace that has its maps already', () => {
+    const map = {
+      uids: { containerId: 0, hostId: 65536, length: 65536 },
+      gids: { containerId: 0, hostId: 131072, length: 1000 },
+    };
+    const text = buildLxcConfig(
+      { ...base, userNamespace: { path: '/ns/user', map } },
+      { appArmor: false },
+    );
+    assert.match(text, /^lxc\.namespace\.share\.user = \/ns\/user$/m);
+    assert.match(text, /^lxc\.idmap = u 0 65536 65536\nlxc\.idmap = g 0 131072 1000$/m);
   });
 });

@@ -108,6 +108,7 @@ describe('shim-spec', () => {
       cgroupRoot: '/c',
       cgroup: '/o',
       name: 'n',
+      userNamespace: null,
       process,
       stdin: false,
       reportStart: false,

@@ -29,6 +29,7 @@ function sandbox(id: SandboxId, change: Partial<SandboxRecord> = {}): SandboxRec
     cgroup: '/kubepods/pod1',
     ownsCgroup: false,
     namespaces: { network: 'pod', pid: 'container', ipc: 'pod', targetId: '' },
+    userNamespace: null,
     sysctls: [],
     privileged: false,
     runtimeHandler: '',
@@ -64,6 +65,7 @@ function container(id: ContainerId): ContainerRecord {
         readonly: true,
         recursiveReadonly: false,
         propagation: 'private',
+        idMap: null,
         image: null,
       },
       {
@@ -72,6 +74,7 @@ function container(id: ContainerId): ContainerRecord {
         readonly: true,
         recursiveReadonly: false,
         propagation: 'private',
+        idMap: null,
         image: {
           name: 'data',
           userSpecifiedImage: 'data:1',
