@@ -57,9 +57,12 @@ async function exitCodeAfter(
   end: Awaited<AttachSession['ended']>,
 ): Promise<number> {
   if (end === 'exited') return (await container.ended).exitCode;
-  // A shim that was killed drops its clients too.
-  const exit = await Promise.race([container.ended, sleep(END_MS, undefined, { ref: false })]);
-  if (exit !== undefined && end === 'dropped') return exit.exitCode;
+  // A shim that was killed drops its clients too. Not for who left: each look at the container's end is kept until then.
+  const exit =
+    end === 'dropped'
+      ? await Promise.race([container.ended, sleep(END_MS, undefined, { ref: false })])
+      : undefined;
+  if (exit !== undefined) return exit.exitCode;
   throw new RuntimeError(
     'aborted',
     `detached from container ${container.id}: ${end === 'dropped' ? 'its output was not read for too long' : 'the client left'}`,

@@ -29,10 +29,11 @@ export async function serveCommandOverSpdy(
   const opened = new OpenedStreams(streamNames(command, version));
   const connection = new SpdyConnection(socket, head, {
     idleMs: limits.idleMs,
+    closing,
     maxStreams: opened.names.length,
     onStream: (stream) => opened.add(stream),
   });
-  const gone = AbortSignal.any([connection.gone, closing]);
+  const { gone } = connection;
   try {
     await opened.complete(gone, limits.creationMs);
     const streams = {

@@ -23,6 +23,8 @@ import { SpdyStream } from './stream.js';
 export interface SpdyOptions {
   /** A connection on which nothing moves in either direction is closed after so long. */
   readonly idleMs: number;
+  /** Aborted when the agent stops. */
+  readonly closing: AbortSignal;
   /** Open at the same time; what is beyond is refused. */
   readonly maxStreams: number;
   /** A stream that the client opens; false refuses it. */
@@ -45,6 +47,8 @@ export class SpdyConnection {
   #lastId = 0;
   #replied = false;
   #closing = false;
+  /** Goodbye, already. */
+  #said = false;
 
   /** `socket` is the connection's from now on, up to the end of close(). */
   constructor(socket: Duplex, head: Buffer, options: SpdyOptions) {
@@ -54,10 +58,12 @@ export class SpdyConnection {
     this.#idle = setTimeout(() => {
       this.#fail(new RuntimeError('deadline-exceeded', `nothing moved for ${options.idleMs} ms`));
     }, options.idleMs).unref();
+    options.closing.addEventListener('abort', this.#stop);
+    if (options.closing.aborted) this.#stop();
     this.#reading = this.#read();
   }
 
-  /** Aborted when the client is gone, was idle for too long, or sent what cannot be read. */
+  /** Aborted when the client is gone, was idle for too long, or sent what cannot be read, and when the agent stops. */
   get gone(): AbortSignal {
     return this.#gone.signal;
   }
@@ -68,8 +74,9 @@ export class SpdyConnection {
    */
   async close(): Promise<void> {
     this.#closing = true;
+    this.#options.closing.removeEventListener('abort', this.#stop);
     this.#abandonStreams();
-    if (!this.gone.aborted) void this.#send([goaway(this.#lastId, GOAWAY_OK)]);
+    if (!this.#said) void this.#send([goaway(this.#lastId, GOAWAY_OK)]);
     this.#socket.end();
     const late = setTimeout(() => this.#socket.destroy(), LINGER_MS);
     await this.#reading;
@@ -77,6 +84,11 @@ export class SpdyConnection {
     clearTimeout(this.#idle);
     this.#socket.destroy();
   }
+
+  // AbortSignal.any would leave a trace of each connection in the agent's own signal.
+  readonly #stop = (): void => {
+    this.#fail(this.#options.closing.reason as RuntimeError);
+  };
 
   /** Until the client's end. Never rejects. */
   async #read(): Promise<void> {
@@ -98,6 +110,7 @@ export class SpdyConnection {
       for (const frame of parser.push(chunk)) await this.#take(frame);
     } catch (error) {
       if (!(error instanceof RuntimeError)) throw error;
+      this.#said = true;
       void this.#send([goaway(this.#lastId, GOAWAY_PROTOCOL_ERROR)]);
       this.#fail(error);
     }

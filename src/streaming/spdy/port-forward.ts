@@ -28,6 +28,7 @@ export async function servePortForward(
   const running = new Set<Promise<void>>();
   const connection = new SpdyConnection(socket, head, {
     idleMs: limits.idleMs,
+    closing,
     maxStreams: MAX_STREAMS,
     onStream: (stream) => {
       const found = pairs.add(stream);
@@ -44,7 +45,7 @@ export async function servePortForward(
       return true;
     },
   });
-  const gone = AbortSignal.any([connection.gone, closing]);
+  const { gone } = connection;
   try {
     if (!gone.aborted) await once(gone, 'abort');
     log.debug({ ...forward.about, err: gone.reason as unknown }, 'stream ended');

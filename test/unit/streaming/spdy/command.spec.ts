@@ -247,6 +247,7 @@ describe('exec over SPDY', () => {
     });
     const connection = new SpdyConnection(socket, Buffer.alloc(0), {
       idleMs: 60_000,
+      closing: new AbortController().signal,
       maxStreams: 1,
       onStream: () => false,
     });
