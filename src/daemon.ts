@@ -25,7 +25,7 @@ import { applyChanges } from './runtime/plugin-changes.js';
 import { pluginState } from './runtime/plugin-events.js';
 import { recover } from './runtime/recovery.js';
 import { lockRoot } from './store/root-lock.js';
-import { StreamingServer } from './streaming/server.js';
+import { StreamingServer, type Transport } from './streaming/server.js';
 import { spdyTransport } from './streaming/spdy/transport.js';
 import { listenUnix } from './transport/unix-listener.js';
 import { VERSION } from './version.js';
@@ -76,7 +76,17 @@ class Daemon {
 
     const streaming = new StreamingServer({
       log,
-      transports: new Map([['spdy/3.1', spdyTransport]]),
+      transports: new Map<string, Transport>([
+        ['spdy/3.1', spdyTransport],
+        // Loaded for those who come with it: a kubelet speaks SPDY.
+        [
+          'websocket',
+          async (upgrade, subject) => {
+            const { webSocketTransport } = await import('./streaming/websocket/transport.js');
+            await webSocketTransport(upgrade, subject);
+          },
+        ],
+      ]),
     });
     const cri = createCriServer(
       context,

@@ -50,7 +50,10 @@ export function streamingRpcs(
       const { id } = requireForwardable(context, request.podSandboxId);
       request.port.forEach(requirePort);
       return {
-        url: streaming.issue({ kind: 'portforward', forward: podPortForward(context, id) }),
+        url: streaming.issue({
+          kind: 'portforward',
+          forward: podPortForward(context, id, request.port),
+        }),
       };
     }),
   };

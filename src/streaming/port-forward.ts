@@ -10,12 +10,19 @@ import { unlessAborted } from '../util/unless-aborted.js';
 export interface PortForward {
   /** Names it in the log. */
   readonly about: LogFields;
+  /** Named ahead; empty when the client names them on the connection. */
+  readonly ports: readonly number[];
   /** Rejects when nobody listens, and for a port that is none. */
   connect(port: number): Promise<Duplex>;
 }
 
-export function podPortForward(context: RuntimeContext, sandboxId: string): PortForward {
+export function podPortForward(
+  context: RuntimeContext,
+  sandboxId: string,
+  ports: readonly number[],
+): PortForward {
   return {
+    ports,
     about: { stream: 'portforward', sandbox: sandboxId },
     connect: (port) => connectToPod(context, { sandboxId, port }),
   };

@@ -2,7 +2,8 @@
  * The client's side of exec, attach and port-forward over SPDY/3.1, written against the draft and
  * moby/spdystream and sharing nothing with the server but zlib's dictionary.
  */
-import { connect, type Socket } from 'node:net';
+import { connect, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { createInflate, type Inflate } from 'node:zlib';
 import { DICTIONARY } from '../../src/streaming/spdy/dictionary.js';
 import { patient } from './patience.js';
@@ -80,7 +81,7 @@ export interface ClientStream {
 }
 
 export class SpdyClient {
-  readonly socket: Socket;
+  readonly socket: Duplex;
   readonly streams = new Map<number, ClientStream>();
   readonly pings: number[] = [];
   protocol = '';
@@ -94,7 +95,7 @@ export class SpdyClient {
   #changed: (() => void)[] = [];
   #failure: Error | undefined;
 
-  constructor(socket: Socket) {
+  constructor(socket: Duplex) {
     this.socket = socket;
     socket.on('error', () => undefined);
     this.#inflate.on('error', (error: Error) => {
@@ -113,6 +114,13 @@ export class SpdyClient {
     if (status !== 101) throw new Error(`${status}: ${rest.toString()}`);
     client.protocol = headers.get('x-stream-protocol-version') ?? '';
     client.#listen(rest);
+    return client;
+  }
+
+  /** Where both sides agree to speak SPDY already: in a tunnel. */
+  static over(tunnel: Duplex): SpdyClient {
+    const client = new SpdyClient(tunnel);
+    client.#listen(Buffer.alloc(0));
     return client;
   }
 
@@ -174,6 +182,12 @@ export class SpdyClient {
     }
   }
 
+  /** Leaves without a word. */
+  abort(): void {
+    if (this.socket instanceof Socket) this.socket.resetAndDestroy();
+    else this.socket.destroy();
+  }
+
   close(): void {
     this.socket.destroy();
     this.blocks.close();
@@ -182,7 +196,7 @@ export class SpdyClient {
 
   #listen(rest: Buffer): void {
     const { socket } = this;
-    socket.on('data', (chunk) => {
+    socket.on('data', (chunk: Buffer) => {
       this.#take(chunk);
     });
     socket.on('end', () => {

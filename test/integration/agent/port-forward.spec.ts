@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
-import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NamespaceMode } from '../../../src/cri/gen/namespace.js';
-import { loadAddon } from '../../../src/native/binding.js';
 import { TestAgent } from '../../support/agent.js';
+import { connectInside } from '../../support/agent-socket.js';
 import { settlesAt } from '../../support/descriptors.js';
 import { PodClient } from '../../support/pod-client.js';
 import { POD_PORTS, PodServer, SOURCE_BYTES } from '../../support/pod-server.js';
@@ -14,11 +13,11 @@ import { SpdyClient, type ClientStream } from '../../support/spdy-client.js';
 const PROTOCOL = { 'x-stream-protocol-version': 'portforward.k8s.io' };
 
 describe('port-forward over SPDY', () => {
-  const addon = loadAddon();
   let agent: TestAgent;
   let pods: PodClient;
   let pod: string;
   let server: PodServer;
+  let atRest: number;
   let clients: SpdyClient[] = [];
 
   before(async () => {
@@ -27,6 +26,7 @@ describe('port-forward over SPDY', () => {
     pods = new PodClient(agent);
     pod = await pods.run('forwarded');
     server = await PodServer.start(join(agent.state, 'namespaces', pod, 'ns/net'));
+    atRest = descriptors();
   });
 
   afterEach(() => {
@@ -46,8 +46,7 @@ describe('port-forward over SPDY', () => {
 
   async function open(podSandboxId = pod): Promise<SpdyClient> {
     const target = await url(podSandboxId);
-    const fd = await addon.connectLoopback(agent.netns, Number(new URL(target).port), 5000);
-    const socket = new Socket({ fd, readable: true, writable: true, allowHalfOpen: true });
+    const socket = await connectInside(agent.netns, target);
     const client = await SpdyClient.open(target, { headers: PROTOCOL }, socket);
     clients.push(client);
     return client;
@@ -141,6 +140,7 @@ describe('port-forward over SPDY', () => {
   });
 
   it('serves 50 at once and keeps nothing of clients that go, whole or stream by stream', async () => {
+    assert.ok(await settlesAt(descriptors, atRest));
     const baseline = descriptors();
     const client = await open();
     const pairs: Awaited<ReturnType<typeof forward>>[] = [];
@@ -152,7 +152,7 @@ describe('port-forward over SPDY', () => {
     assert.ok(descriptors() >= baseline + 50);
     for (const { data } of pairs.slice(0, 25)) client.reset(data);
     assert.ok(await settlesAt(descriptors, baseline + 26));
-    client.socket.resetAndDestroy();
+    client.abort();
     assert.ok(await settlesAt(descriptors, baseline), `${descriptors()} instead of ${baseline}`);
   });
 
