@@ -139,7 +139,9 @@ async function removeFolder(parent: string, id: string): Promise<void> {
     if (hasCode(error, 'ENOENT')) return;
     throw error;
   }
-  await rm(doomed, { recursive: true, force: true });
+  // The shim of a container whose creation failed is being killed, and may leave its `exit` in here
+  // between the emptying and the removal: ENOTEMPTY, then.
+  await rm(doomed, { recursive: true, force: true, maxRetries: 10, retryDelay: 10 });
 }
 
 async function loadKind<R extends { id: string }>(

@@ -134,7 +134,8 @@ export class StreamingServer {
     let refused: StreamRefused;
     try {
       checkHost(request, this.#url);
-      tokenOf(request);
+      const { token } = tokenOf(request);
+      if (!this.#options.tokens.has(token)) throw unknownToken();
       refused = new StreamRefused(400, 'a stream needs a request with Connection: Upgrade');
     } catch (error) {
       if (!(error instanceof StreamRefused)) throw error;

@@ -36,6 +36,12 @@ export class TokenTable<T> {
     return token;
   }
 
+  /** Leaves the token to be taken. */
+  has(token: string): boolean {
+    const found = this.#pending.get(token);
+    return found !== undefined && found.end > this.#now();
+  }
+
   /** undefined when the token was never given out, was used before, or is too old. */
   take(token: string): T | undefined {
     const found = this.#pending.get(token);

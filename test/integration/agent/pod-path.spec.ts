@@ -391,15 +391,6 @@ describe('a pod through CRI', function () {
   it('answers UNIMPLEMENTED for what is not there yet', async () => {
     const { runtime } = agent.client;
     for (const call of [
-      runtime.exec({
-        containerId: 'x',
-        cmd: ['x'],
-        tty: false,
-        stdin: false,
-        stdout: true,
-        stderr: false,
-      }),
-      runtime.attach({ containerId: 'x', stdin: false, tty: false, stdout: true, stderr: false }),
       runtime.listMetricDescriptors({}),
       runtime.checkpointContainer({ containerId: 'x', location: '', timeout: 0n }),
     ]) {

@@ -8,6 +8,9 @@ import { makeTempFolder, removeTempFolder } from '../../support/temp.js';
 
 /** What the addon consists of where it does not speak to JavaScript. */
 const SOURCES = [
+  'clone_child',
+  'user_namespace',
+  'loopback_connection',
   'spawn_process',
   'exit_poller',
   'overlay_mount',

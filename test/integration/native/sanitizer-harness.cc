@@ -1,9 +1,11 @@
 // The addon's threads and system calls without JavaScript, for AddressSanitizer, UndefinedBehavior-
 // Sanitizer and LeakSanitizer: memory-check.spec.ts builds and runs it. argv[1] is an empty folder.
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -20,6 +22,7 @@
 #include "addon/cgroup_files.h"
 #include "addon/exit_poller.h"
 #include "addon/idmapped_layers.h"
+#include "addon/loopback_connection.h"
 #include "addon/namespaces.h"
 #include "addon/overlay_mount.h"
 #include "addon/project_quota.h"
@@ -273,6 +276,27 @@ void Filters() {
   Require(CompileSeccomp(rules, &program).error != 0, "a broken rule");
 }
 
+// A server of ours, then a port where nobody listens any more, then a namespace that is none.
+void Connections() {
+  UniqueFd server(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  auto* generic = reinterpret_cast<sockaddr*>(&address);
+  Require(bind(server.get(), generic, size) == 0 && listen(server.get(), 1) == 0, "listen");
+  Require(getsockname(server.get(), generic, &size) == 0, "getsockname");
+  uint16_t port = ntohs(address.sin_port);
+  UniqueFd client;
+  RequireSuccess(ConnectLoopback("", port, 1000, &client));
+  Require(client.get() >= 0, "a connection");
+  server.reset();
+  UniqueFd none;
+  Require(ConnectLoopback("", port, 1000, &none).error == ECONNREFUSED, "nobody listens");
+  Require(ConnectLoopback("/none", port, 1000, &none).error == ENOENT, "no namespace");
+  Require(none.get() < 0, "no connection");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -285,6 +309,7 @@ int main(int argc, char** argv) {
   Namespaces(argv[1]);
   Cgroups(argv[2]);
   Filters();
+  Connections();
   Require(OpenDescriptors() == before, "descriptors");
   puts("clean");
   return 0;
