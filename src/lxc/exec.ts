@@ -15,13 +15,15 @@ import {
   type ExecContext,
 } from './exec-helper.js';
 import { nativeError } from './native-failure.js';
-import { PipeReader } from './pipe-reader.js';
+import { PipeReader, SharedRoom } from './pipe-reader.js';
 
 /** A daemon the command leaves behind may hold its stdout for good: no waiting for that. */
 const DRAIN_MS = 1000;
 /** A process in an uninterruptible sleep outlives SIGKILL; the caller is answered nevertheless. */
 const KILL_MS = 2000;
 const MAX_REPORT = 64 * 1024;
+/** Of all commands' output that is kept at a time: pods say how many probes run at once, and what they print. */
+const KEPT = new SharedRoom(256 << 20);
 
 /** `initPidfd` is the container's init; it stays the caller's. */
 export async function execInContainer(
@@ -42,8 +44,8 @@ export async function execInContainer(
     },
     initPidfd,
   );
-  const stdout = new PipeReader(helper.stdout, request.maxOutputBytes);
-  const stderr = new PipeReader(helper.stderr ?? -1, request.maxOutputBytes);
+  const stdout = new PipeReader(helper.stdout, request.maxOutputBytes, KEPT);
+  const stderr = new PipeReader(helper.stderr ?? -1, request.maxOutputBytes, KEPT);
   const result = new PipeReader(helper.result, MAX_REPORT);
   let open = true;
   const kill = (): void => {

@@ -2,6 +2,7 @@
  * The HTTP server behind exec, attach and port-forward. An RPC asks it for a URL with a one-time
  * token; who comes with that token upgrades the connection to a protocol that carries streams.
  */
+import { setMaxListeners } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -49,13 +50,14 @@ export interface StreamingOptions {
   /** By the value of the request's Upgrade header, in lower case. */
   readonly transports: ReadonlyMap<string, Transport>;
   readonly limits?: StreamLimits;
+  /** How long a client may take for the head of its request, from the connection on. */
+  readonly requestMs?: number;
   readonly tokens?: TokenTable<StreamSubject>;
 }
 
 const LIMITS: StreamLimits = { idleMs: 4 * 3600_000, creationMs: 30_000 };
 /** Connections that have not been upgraded, or refused; the oldest makes room. */
 const MAX_WAITING = 1000;
-/** Of the request's head, from the connection on. */
 const REQUEST_MS = 10_000;
 const REFUSAL_MS = 5000;
 /** How long streams may take to say goodbye when the agent stops. */
@@ -70,12 +72,20 @@ export class StreamingServer {
   #url = '';
 
   constructor(options: StreamingOptions) {
-    this.#options = { limits: LIMITS, tokens: new TokenTable(), ...options };
+    this.#options = {
+      limits: LIMITS,
+      requestMs: REQUEST_MS,
+      tokens: new TokenTable(),
+      ...options,
+    };
+    // Each connection listens, and Node would take so many for a leak.
+    setMaxListeners(0, this.#closing.signal);
+    const { requestMs } = this.#options;
     this.#server = createServer({
       maxHeaderSize: 16 * 1024,
-      headersTimeout: REQUEST_MS,
-      requestTimeout: REQUEST_MS,
-      connectionsCheckingInterval: 1000,
+      headersTimeout: requestMs,
+      requestTimeout: requestMs,
+      connectionsCheckingInterval: requestMs / 10,
     });
     this.#server.on('connection', (socket) => {
       this.#admit(socket);
