@@ -33,7 +33,8 @@ describe('the reader of a pipe', () => {
     return { reader: new PipeReader(read, limit, shared), writer };
   }
 
-  const numbered = (bytes: number): Buffer => Buffer.from({ length: bytes }, (_, i) => i % 251);
+  const numbered = (bytes: number): Buffer =>
+    Buffer.from(Array.from({ length: bytes }, (_, i) => i % 251));
 
   async function read(bytes: number, limit: number, shared?: SharedRoom): Promise<PipeReader> {
     const { reader, writer } = reading(limit, shared);
